@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_DEADLETTER_DEADLETTER_H
+#define SB_DEADLETTER_DEADLETTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "broker/base/buf.h"
+#include "broker/base/err.h"
+#include "broker/journal/record.h"
+
+/*
+ * The table of dead letters, in SQLite: one connection, WAL, synchronous FULL. The DEAD record is in the journal first;
+ * then the row, by INSERT OR IGNORE on the delivery id; the same transaction stores the record's sequence number, so that
+ * a restart knows which DEAD records are missing here. Synchronous calls: the daemon makes them on one thread of its own,
+ * the command line directly when no daemon holds the data folder.
+ *
+ * A letter is `dead`, or `redriving` (marked, hidden from a second redrive). Delivered: it goes. Dead again: it comes
+ * back with its history, one entry a life.
+ */
+struct sb_deadletters;
+
+struct sb_deadletters_conf {
+	uint64_t keep_ms;    /* letters older than this expire; default 14 d */
+	uint64_t max_bytes;  /* of stored letters, default 1 GiB; at the limit the target is held */
+};
+
+int sb_deadletters_open(const char *path, bool read_only, const struct sb_deadletters_conf *conf,
+	struct sb_deadletters **ret, struct sb_err *err);
+void sb_deadletters_close(struct sb_deadletters *d);
+
+/* Store several in one transaction; seq[i] is the journal's number of rec[i]. Already there: nothing happens. */
+int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
+	struct sb_err *err);
+int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_err *err);
+/* The reserve check that is made before a delivery may die: false: at max_bytes. Any thread (atomic). */
+bool sb_deadletters_room(const struct sb_deadletters *d, uint64_t bytes);
+
+struct sb_letter_filter {
+	const char *id, *target, *rule, *error, *bus; /* NULL: any */
+	uint64_t older_than_ms, newer_than_ms;        /* wall times of death; 0: any */
+	uint64_t limit;                               /* 0: no limit */
+	uint64_t after_rowid;                         /* continue behind this row */
+	bool redriving_too;
+};
+
+struct sb_letter {
+	uint64_t rowid;
+	struct sb_dead_record rec;  /* borrowed until the callback returns */
+	bool redriving;
+	uint32_t lives;             /* 1: died once */
+	struct sb_slice history;    /* JSON array of earlier lives */
+};
+/* Oldest first. Stops when fn returns non-zero and returns that. -1: error. */
+int sb_deadletters_each(struct sb_deadletters *d, const struct sb_letter_filter *f,
+	int (*fn)(void *arg, const struct sb_letter *l), void *arg, struct sb_err *err);
+
+struct sb_letter_count {
+	char target[72], rule[72], error[40];
+	uint64_t n, bytes, oldest_ms, newest_ms;
+};
+/* Grouped by target, rule and error. *ret is freed by free(). */
+int sb_deadletters_count(struct sb_deadletters *d, const struct sb_letter_filter *f, struct sb_letter_count **ret,
+	size_t *n, struct sb_err *err);
+
+/* Claim for redrive: dead -> redriving. *ret false: not there or already claimed. */
+int sb_deadletters_claim(struct sb_deadletters *d, struct sb_slice id, bool *ret, struct sb_err *err);
+int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err);
+/* The redrive was delivered: the letter goes. Not there: nothing happens. */
+int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err);
+/* After recovery: every `redriving` letter that is not in the given list goes back to dead. */
+int sb_deadletters_reconcile(struct sb_deadletters *d, const struct sb_slice *pending, size_t n, struct sb_err *err);
+int sb_deadletters_purge(struct sb_deadletters *d, const struct sb_letter_filter *f, uint64_t *ret_n, struct sb_err *err);
+/* Drop what is older than keep; *ret_n is counted by the caller. */
+int sb_deadletters_expire(struct sb_deadletters *d, uint64_t now_ms, uint64_t *ret_n, struct sb_err *err);
+
+struct sb_deadletters_stats {
+	uint64_t letters, bytes, redriving;
+};
+void sb_deadletters_get_stats(const struct sb_deadletters *d, struct sb_deadletters_stats *ret); /* any thread */
+
+/* One letter as the members of a JSON object, EventBridge's attribute names included; `full` adds event and input. */
+int sb_letter_json(const struct sb_letter *l, bool full, struct sb_buf *out);
+
+#endif
