@@ -24,6 +24,9 @@
  * there is room, until the reader has caught up. Deliveries of a target arrive in the order of their numbers.
  *
  * A delivery is queued, in flight, waiting for its retry, blocked in its lane, or held; then it has its one outcome.
+ * One that is SB_OWED_STILLBORN (an input that cannot be rendered, a full queue) goes to env->dead as soon as it arrives, with
+ * the reason and message its input carries (and then without an input); env->dead always gets a delivery with its payload in
+ * memory. One that is SB_OWED_FINAL never dies: neither count nor age nor a rejection ends it, it is retried at the cap.
  */
 
 /* ------------------------------------------------------------------------------------------------ retry: pure */
@@ -151,6 +154,7 @@ void sb_dispatch_set_policy(struct sb_dispatch *d, const struct sb_target_policy
  * True takes the room; it is given back by the outcome, or by sb_dispatch_unreserve when the event was not stored.
  */
 bool sb_dispatch_reserve(struct sb_dispatch *d, uint64_t bytes);
+void sb_dispatch_reserve_always(struct sb_dispatch *d, uint64_t bytes); /* over the limit if need be: dead letters, stillborn ones */
 void sb_dispatch_unreserve(struct sb_dispatch *d, uint64_t bytes);
 /* No new attempts; those in flight may finish. Idle when none is in flight. */
 void sb_dispatch_drain(struct sb_dispatch *d);

@@ -38,7 +38,12 @@ enum sb_record_reason { SB_RR_NONE = 0 /* else a value of enum sb_reason, connec
 
 /* ------------------------------------------------------------------------------------------------ EVENT */
 
-enum { SB_OWED_INPUT = 1, SB_OWED_ALONE = 2, SB_OWED_FINAL = 4 /* delivery of a dead letter: retried without end */ };
+enum {
+	SB_OWED_INPUT = 1,
+	SB_OWED_ALONE = 2,
+	SB_OWED_FINAL = 4,     /* delivery of a dead letter to a dead-letter target: retried without end */
+	SB_OWED_STILLBORN = 8, /* died before it could be tried: `input` is one byte of enum sb_reason, then the message */
+};
 struct sb_owed {
 	const char *rule, *target;
 	uint32_t lane;            /* 1 + hash of the order key; 0: no order */
@@ -100,6 +105,7 @@ struct sb_dead_record {
 	struct sb_slice event;    /* canonical JSON with meta; for invalid input the bytes as they came */
 	struct sb_slice input;    /* n 0: the event's bare form */
 	struct sb_slice redrive_of; /* this delivery was a redrive of that letter; n 0: no */
+	bool forwarded;           /* went to a dead-letter target in the same append: not for the table */
 };
 int sb_record_dead(struct sb_buf *out, const struct sb_dead_record *r);
 
@@ -110,6 +116,18 @@ int sb_record_position(struct sb_buf *out, struct sb_slice key, struct sb_slice 
 int sb_record_pause(struct sb_buf *out, struct sb_slice what /* "source/NAME", "target/NAME" */, bool paused);
 
 /* ------------------------------------------------------------------------------------------------ reading */
+
+/* Walks frames in a buffer as sb_record_* made them (an append's, before or after the writer had it). */
+struct sb_frame {
+	enum sb_record_type type;
+	uint64_t seq; /* counted from the iterator's */
+	struct sb_slice payload;
+};
+struct sb_frame_iter {
+	struct sb_slice rest;
+	uint64_t seq; /* of the first frame in `rest` */
+};
+int sb_frame_next(struct sb_frame_iter *it, struct sb_frame *ret); /* 1: one more; 0: end; -1: malformed */
 
 /* Decoders borrow from the payload. -1: malformed although the CRC held, which is our bug or an attack. */
 struct sb_owed_view {
