@@ -167,6 +167,12 @@ const char *sb_source_bus(struct sb_source *s, struct sb_slice name);
 /* Envelope facts that every built event needs: account, region, receipt, received_ms, origin, bus of the source. */
 void sb_source_spec(struct sb_source *s, struct sb_event_spec *ret);
 size_t sb_source_max_event(struct sb_source *s); /* bytes */
+/*
+ * May this HTTP request speak for the source? Its own bearer tokens count where it has some, else the listener's; true when
+ * neither asks for one. A source that verifies a signature over the body does that instead of asking here.
+ */
+struct sb_http_req;
+bool sb_source_authorized(struct sb_source *s, const struct sb_http_req *req);
 
 struct sb_source_ops {
 	size_t state_size;
