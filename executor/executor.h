@@ -63,14 +63,19 @@ struct sb_delivery {
 	struct sb_handover handover; /* first: the journal's mail carries us to our shard */
 	struct sb_dispatch *dispatch;
 	struct sb_link link;
-	struct sb_heap_node due;     /* key: monotonic ns */
+	struct sb_heap_node due;     /* key: monotonic ns, the earliest time of the next attempt */
+	struct sb_heap_node age;     /* key: received_ms; among all that are in memory */
+	struct sb_lane *in_lane;     /* the lane that orders it; NULL: none */
 	enum sb_delivery_state state;
 	uint8_t flags;               /* SB_OWED_* */
-	bool alone;                  /* must not share a worker */
+	bool alone;                  /* must not share a worker; a connector may set it in the item, with SB_RELEASED or SB_RETRY */
+	bool begun;                  /* was sent at least once since it came to memory, or before the restart */
+	uint8_t exhausted;           /* as in sb_dead_record */
 	uint16_t unreachable;        /* times in a row the target could not be reached for it */
 	uint32_t attempts;           /* counted */
 	uint32_t lane;
 	uint32_t cost;               /* bytes it keeps in memory, counted against cache_bytes */
+	uint32_t bytes;              /* of its input, counted against max_queue_bytes: sb_delivery_bytes */
 	const char *rule;            /* interned */
 	struct sb_event *ev;         /* NULL while the payload is not in memory */
 	struct sb_slice input;       /* n 0: the event's bare form. Pool memory, ours */
@@ -78,7 +83,8 @@ struct sb_delivery {
 	uint64_t received_ms;
 	uint64_t first_attempt_ms, last_attempt_ms;
 	uint64_t started_ns;         /* of the attempt in flight */
-	char *first_message, *last_message, *tail; /* pool memory or NULL */
+	char *first_message, *last_message, *tail; /* pool memory or NULL; the first two are one when they say the same */
+	char *bare;                  /* the event's bare form while in flight; NULL: not needed */
 	enum sb_reason reason;
 	struct sb_item item;         /* what the connector sees */
 	struct sb_batch batch;       /* of one, unless batching says otherwise */
@@ -88,7 +94,9 @@ struct sb_delivery {
 /* `ev` and the input move in. handover.home and mail.run are set so that the journal delivers it to `d`. */
 struct sb_delivery *sb_delivery_new(struct sb_dispatch *d, struct sb_event *ev, const char *rule, uint32_t ordinal,
 	uint32_t lane, uint8_t flags, char *input, uint32_t input_n);
-void sb_delivery_free(struct sb_delivery *dl);
+void sb_delivery_free(struct sb_delivery *dl); /* NULL is fine */
+/* What a delivery counts against max_queue_bytes; input_n 0: it gets the event's bare form. Reserve just this much. */
+uint64_t sb_delivery_bytes(const struct sb_event *ev, uint32_t input_n);
 
 /* ------------------------------------------------------------------------------------------------ dispatch */
 
@@ -111,13 +119,15 @@ struct sb_death {
 	uint8_t exhausted;          /* as in sb_dead_record */
 };
 
+#define SB_DISPATCH_FRAME 2048 /* the largest record a dispatch writes fits in this */
+
 /* The world, as the dispatch sees it. All calls come from and return on the home shard. */
 struct sb_dispatch_env {
 	void *arg;
 	const struct sb_clock *clock;
 	struct sb_rand *rand;
 	struct sb_mailbox *home;
-	/* Where ATTEMPT and RESULT records go; the shard submits the buffer once per loop turn. */
+	/* Where ATTEMPT and RESULT records go: a buffer with room for one more (SB_DISPATCH_FRAME). Submitted once per loop turn. */
 	struct sb_buf *(*frames)(void *arg);
 	/* Start a backlog read; it comes back by r->mail on `home`. */
 	void (*read)(void *arg, struct sb_journal_read *r);
@@ -133,15 +143,23 @@ struct sb_dispatch_env {
 };
 
 struct sb_dispatch_stats {
-	uint64_t in_flight, queued, queued_bytes, retrying, blocked_lanes, held;
+	/* Outstanding = in_flight + queued + retrying + held. queued: for its turn, in memory or in the journal. */
+	uint64_t in_flight, queued, retrying, held;
+	uint64_t queued_bytes;     /* inputs of all that is outstanding */
+	uint64_t cache_bytes;      /* memory in use */
+	uint64_t blocked_lanes;    /* their first delivery waits for a retry or is held */
 	uint64_t delivered, retries, dead, released, unreachable; /* since start */
+	uint64_t unreadable;       /* given up because their record in the journal is damaged; the journal counts it too */
 	uint64_t oldest_ms;        /* received_ms of the oldest outstanding; 0: none */
 	uint64_t unreachable_until_ms; /* wall time of the next probe; 0: reachable */
 	bool backlog, paused, at_max_retrying;
 	uint64_t duration_ns_sum, duration_ns_max;
 };
 
-/* `t` is opened by the caller and settles into us (t->settle is set here). `name` interned. */
+/*
+ * `t` is opened by the caller and settles into us (t->settle is set here). Nothing is sent before the first delivery or tick.
+ * Settling may send: t->ops->send is called again before sb_batch_settle returns, unless it was called inside send.
+ */
 struct sb_dispatch *sb_dispatch_new(const struct sb_dispatch_env *env, struct sb_target *t, const struct sb_target_policy *p);
 /* Outstanding deliveries from before the restart: begin in backlog mode at `from`. Call before the first delivery. */
 void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec);
@@ -159,7 +177,8 @@ void sb_dispatch_unreserve(struct sb_dispatch *d, uint64_t bytes);
 /* No new attempts; those in flight may finish. Idle when none is in flight. */
 void sb_dispatch_drain(struct sb_dispatch *d);
 bool sb_dispatch_idle(const struct sb_dispatch *d);
-void sb_dispatch_free(struct sb_dispatch *d); /* forgets what is queued: the journal still has it */
+/* Must be idle. Forgets what is queued: the journal still has it. No mail of a delivery may be under way to it. */
+void sb_dispatch_free(struct sb_dispatch *d);
 void sb_dispatch_get_stats(const struct sb_dispatch *d, struct sb_dispatch_stats *ret);
 const struct sb_target_policy *sb_dispatch_policy(const struct sb_dispatch *d);
 struct sb_target *sb_dispatch_target(const struct sb_dispatch *d);

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dispatch.h"
+
+#include "delivery.h"
+
+/*
+ * Outcomes. Each is recorded by one frame: RESULT here, ATTEMPT here, DEAD by env->dead. Unreachable and released are no
+ * attempts and leave none: after a crash the delivery is simply tried again.
+ */
+
+static void measure(struct sb_dispatch *d, uint64_t ns)
+{
+	d->stats.duration_ns_sum += ns;
+	d->stats.duration_ns_max = SB_MAX(d->stats.duration_ns_max, ns);
+}
+
+static bool is_final(const struct sb_dispatch *d, const struct sb_delivery *dl)
+{
+	return d->policy.retry.endless || (dl->flags & SB_OWED_FINAL);
+}
+
+static void count_attempt(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	d->retrying += dl->attempts == 0;
+	dl->attempts++;
+	dl->unreachable = 0;
+	if (!dl->first_attempt_ms)
+		dl->first_attempt_ms = dl->last_attempt_ms;
+}
+
+static uint32_t us(uint64_t ns)
+{
+	return (uint32_t)SB_MIN(ns / 1000, UINT32_MAX);
+}
+
+static void on_delivered(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t took_ns)
+{
+	struct sb_result_record rec;
+	int rc;
+
+	count_attempt(d, dl);
+	rec = (struct sb_result_record){
+		.dno = dl->handover.dno,
+		.route = dl->handover.route,
+		.attempts = dl->attempts,
+		.at_wall_ms = sb_dispatch_wall(d),
+		.duration_us = us(took_ns),
+		.receipt = dl->ev->receipt,
+	};
+	rc = sb_record_result(d->env.frames(d->env.arg), &rec);
+	SB_ASSERT(rc == 0); /* frames() promised room */
+	d->stats.delivered++;
+	d->env.delivered(d->env.arg, d, dl);
+	sb_dispatch_forget(d, dl);
+}
+
+static void record_attempt(struct sb_dispatch *d, const struct sb_delivery *dl, uint64_t delay_ms)
+{
+	uint64_t wall = sb_dispatch_wall(d);
+	struct sb_attempt_record rec = {
+		.dno = dl->handover.dno,
+		.attempts = dl->attempts,
+		.due_wall_ms = wall + delay_ms,
+		.first_wall_ms = dl->first_attempt_ms,
+		.at_wall_ms = wall,
+		.outcome = SB_RETRY,
+		.reason = (uint8_t)dl->reason,
+		.alone = dl->alone,
+		.message = sb_slice_str(dl->last_message),
+	};
+	int rc = sb_record_attempt(d->env.frames(d->env.arg), &rec);
+
+	SB_ASSERT(rc == 0);
+}
+
+static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t asked_ms)
+{
+	struct sb_retry_policy p = d->policy.retry;
+	uint64_t delay;
+
+	p.endless = is_final(d, dl);
+	count_attempt(d, dl);
+	delay = sb_retry_delay_ms(&p, dl->attempts - 1, asked_ms, sb_rand_u32(d->env.rand));
+	switch (sb_retry_verdict(&p, dl->attempts, dl->received_ms, sb_dispatch_wall(d), delay)) {
+	case SB_RETRY_AGAIN:
+		d->stats.retries++;
+		record_attempt(d, dl, delay);
+		sb_dispatch_wait(d, dl, sb_dispatch_now(d) + delay * SB_NS_PER_MS);
+		return;
+	case SB_RETRY_EXHAUSTED_COUNT: dl->exhausted = 1; break;
+	case SB_RETRY_EXHAUSTED_AGE: dl->exhausted = 2; break;
+	}
+	sb_dispatch_die(d, dl);
+}
+
+static void on_rejected(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	if (is_final(d, dl)) {
+		on_retry(d, dl, d->policy.retry.cap_ms);
+		return;
+	}
+	count_attempt(d, dl);
+	sb_dispatch_die(d, dl);
+}
+
+/* Back into the queue, uncounted. It waits for the breaker there, with everybody else. */
+static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	uint64_t wall = sb_dispatch_wall(d), age = wall > dl->received_ms ? wall - dl->received_ms : 0;
+
+	d->stats.unreachable++;
+	dl->unreachable += dl->unreachable < UINT16_MAX;
+	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
+	if (!is_final(d, dl) && age >= d->policy.retry.max_age_ms) {
+		dl->exhausted = 2;
+		sb_dispatch_die(d, dl);
+		return;
+	}
+	sb_dispatch_ready(d, dl);
+}
+
+/* At once, but not before whoever released it has returned: it may be about to start a worker anew. */
+static void on_released(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	d->stats.released++;
+	sb_breaker_released(&d->breaker, dl);
+	sb_dispatch_wait(d, dl, sb_dispatch_now(d));
+}
+
+static void settle_one(struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_result *r)
+{
+	uint64_t took = sb_dispatch_now(d) - dl->started_ns;
+
+	measure(d, took);
+	switch (r->outcome) {
+	case SB_DELIVERED:
+		sb_breaker_reached(&d->breaker);
+		on_delivered(d, dl, took);
+		return;
+	case SB_RETRY:
+		sb_breaker_reached(&d->breaker);
+		sb_delivery_fail(dl, r);
+		sb_dispatch_recharge(d, dl);
+		on_retry(d, dl, r->retry_after_ms);
+		return;
+	case SB_REJECTED:
+		sb_breaker_reached(&d->breaker);
+		sb_delivery_fail(dl, r);
+		sb_dispatch_recharge(d, dl);
+		on_rejected(d, dl);
+		return;
+	case SB_UNREACHABLE:
+		sb_delivery_fail(dl, r);
+		sb_dispatch_recharge(d, dl);
+		on_unreachable(d, dl);
+		return;
+	case SB_RELEASED: on_released(d, dl); return;
+	}
+	SB_ASSERT(!"an outcome");
+}
+
+void sb_dispatch_settle(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r)
+{
+	struct sb_delivery *dl = SB_CONTAINER(b, struct sb_delivery, batch);
+	struct sb_dispatch *d = dl->dispatch;
+
+	SB_ASSERT(d->target == t && i == 0 &&
+		  dl->state == SB_DL_INFLIGHT); /* settled twice: stop here, not three retries later */
+	d->in_flight--;
+	sb_delivery_unpack(dl);
+	sb_dispatch_recharge(d, dl);
+	settle_one(d, dl, r);
+	sb_dispatch_pump(d);
+}
