@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "executor/executor.h"
+#include "delivery.h"
 
 #include <stdio.h>
-
-#include "delivery.h"
 
 /*
  * One delivery: what it holds, what that costs, and what the connector sees of it. Everything it points to is pool memory
