@@ -9,6 +9,7 @@
 
 #include "broker/base/err.h"
 #include "broker/base/mem.h"
+#include "executor/timer.h"
 
 /*
  * Processes, as the pool sees them. The real implementation asks the spawner (a hidden verb of the same binary, started
@@ -32,10 +33,12 @@ struct sb_proc_spec {
 /* Which stream bytes came from. */
 enum sb_proc_stream { SB_STREAM_CHANNEL, SB_STREAM_STDOUT, SB_STREAM_STDERR };
 
+/* Never called from within an op: always from the loop, so that a callback may call any op. */
 struct sb_proc_cb {
 	void (*started)(struct sb_proc *p);                  /* pid is set */
 	void (*failed)(struct sb_proc *p, const struct sb_err *err); /* could not be started: no such command, no permission ... */
-	void (*bytes)(struct sb_proc *p, enum sb_proc_stream s, const char *data, size_t n); /* n 0: end of stream */
+	/* Not before started(). n 0: end of stream. SB_JSON_PAD readable bytes follow the data. */
+	void (*bytes)(struct sb_proc *p, enum sb_proc_stream s, const char *data, size_t n);
 	void (*writable)(struct sb_proc *p);                 /* what write() did not take may be offered again */
 	/* It is gone and reaped, all its streams were read to the end or closed. The last callback. wait_status as of wait(2). */
 	void (*exited)(struct sb_proc *p, int wait_status);
@@ -49,19 +52,30 @@ struct sb_proc { /* embedded in the caller's struct; zero it before spawn */
 };
 
 struct sb_procs_ops {
+	/* `spec` is copied. Its texts together are at most SB_PROC_SPEC_MAX bytes, else it fails. */
 	void (*spawn)(struct sb_procs *ps, struct sb_proc *p, const struct sb_proc_spec *spec);
-	/* How many bytes of the front were taken; fewer than n: wait for writable. Never blocks. */
+	/*
+	 * After started(). How many bytes of the front were taken; fewer than n: wait for writable. Never blocks. A process
+	 * that has closed its stdin takes everything and loses it: its exit or its silence will tell.
+	 */
 	size_t (*write)(struct sb_proc *p, const char *data, size_t n);
 	void (*close_stdin)(struct sb_proc *p);
-	void (*signal)(struct sb_proc *p, int sig); /* to the whole group */
+	void (*signal)(struct sb_proc *p, int sig); /* to the whole group; before started() too */
 	void (*throttle)(struct sb_proc *p, enum sb_proc_stream s, bool stop); /* stop reading a stream that floods */
 };
 
 struct sb_procs {
 	const struct sb_procs_ops *ops;
+	struct sb_timers *timers; /* of the same shard: what starts processes also waits for them */
+	bool down;                /* the spawner is gone: its processes were killed, none can be started */
 };
 
-/* The real one. `sock` is this shard's end of the spawner's socket; moves in. */
+#define SB_PROC_SPEC_MAX (128u << 10)
+
+/*
+ * The real one. `sock` is this shard's end of the spawner's socket; moves in. It drives its timers by an event of its own
+ * on `base`. Free it when no process is left (every pool closed): what is still there is killed without another callback.
+ */
 struct event_base;
 struct sb_procs *sb_procs_new(struct event_base *base, int sock);
 void sb_procs_free(struct sb_procs *ps);
@@ -72,7 +86,10 @@ void sb_procs_free(struct sb_procs *ps);
  * of the old one are alive. Returns the spawner's pid, -1 with *err.
  */
 pid_t sb_spawner_start(unsigned n, int keep_fd, int *ret_socks, struct sb_err *err);
-/* The hidden verb's main: serves until all its sockets are closed, kills what is left, returns the exit code. */
+/*
+ * The hidden verb's main, called by main() with its own arguments when argv[1] is SB_SPAWNER_VERB, before anything else:
+ * serves until all its sockets are closed, kills what is left, returns the exit code.
+ */
 int sb_spawner_main(int argc, char **argv);
 #define SB_SPAWNER_VERB "__spawner"
 
