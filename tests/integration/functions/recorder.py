@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A jsonl worker that records every attempt in the file $RECORD and then does what the event's detail asks for:
+
+    fail: N      the first N attempts fail; -1: all of them     reject: true   answers that it never will
+    sleep: S     takes so long                                  exit: CODE     dies without an answer, once
+
+While the file $BROKEN exists, everything fails.
+"""
+import json
+import os
+import sys
+import time
+
+answers = os.fdopen(int(os.environ["SIGNALBOX_FD"]), "w", buffering=1)
+record = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+broken = os.environ.get("BROKEN", "")
+
+
+def verdict(attempt, detail):
+    if detail.get("reject"):
+        return {"ok": False, "error": "asked to reject", "retry": False}
+    fails = detail.get("fail", 0)
+    if fails < 0 or attempt <= fails or (broken and os.path.exists(broken)):
+        return {"ok": False, "error": f"asked to fail, attempt {attempt}"}
+    return {"ok": True, "result": detail.get("n")}
+
+
+def handle(delivery):
+    event = delivery["event"]
+    detail = event.get("detail", {}) if isinstance(event, dict) else {}
+    answer = verdict(delivery["attempt"], detail)
+    if detail.get("sleep"):
+        time.sleep(detail["sleep"])
+    dies = "exit" in detail and delivery["attempt"] == 1
+    line = {"pid": os.getpid(), "id": delivery["id"], "attempt": delivery["attempt"], "n": detail.get("n"),
+            "ok": answer["ok"] and not dies, "at": time.time(), "event": event}
+    os.write(record, (json.dumps(line) + "\n").encode())
+    if dies:
+        os._exit(detail["exit"])
+    answers.write(json.dumps({"id": delivery["id"], **answer}) + "\n")
+
+
+answers.write('{"ready":true}\n')
+for text in sys.stdin:
+    handle(json.loads(text))

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon from outside: a folder with a configuration, the process in it, senders, and the ledger of what was promised.
+
+Everything is on port 0 and in a temporary folder, so that tests run beside each other. Nothing sleeps for luck: what a test
+waits for, it waits for with `wait_for`, which says what was missing when the time is up.
+
+Environment: SIGNALBOX the binary; SB_SHARDS how many shards the daemons run; SB_CYCLES how often loops go round.
+"""
+import http.client
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BINARY = os.path.abspath(os.environ.get("SIGNALBOX", ROOT / "build/ci/signalbox"))
+SKIP = 77
+# Sanitized binaries on a busy machine are slow; a test that passes does not wait.
+PATIENCE_S = 60
+
+
+def cycles(default):
+    return int(os.environ.get("SB_CYCLES", default))
+
+
+def wait_for(what, condition, timeout=PATIENCE_S):
+    """Polls until `condition()` is true and returns its value."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s in vain for: {what}")
+        time.sleep(0.01)
+
+
+def order(n, **detail):
+    return {"source": "com.shop", "detail-type": "OrderPlaced", "detail": {"n": n, **detail}}
+
+
+def recorder(**function):
+    """A function target whose worker writes every attempt to a file; see functions/recorder.py."""
+    return {"command": ["python3", "functions/recorder.py"], "protocol": "jsonl", "workers": {"min": 0, "max": 2},
+            "env": {"RECORD": "${env:RECORD}", "BROKEN": "${env:BROKEN}"}, **function}
+
+
+def simple_config(**changes):
+    """One function target that every order goes to, with retries that do not make tests wait."""
+    target = {"function": recorder(), "concurrency": 2, "timeout": "10s",
+              "retry": {"max_retries": 3, "base": "10ms", "cap": "50ms", "max_age": "1h"}}
+    return {"version": 1, "data_dir": "./data", "listeners": {"main": {"address": "127.0.0.1:0"}}, "rules": "rules.d",
+            "targets": {"record": target}, **changes}
+
+
+ORDERS = {"rules": [{"name": "orders", "pattern": {"source": ["com.shop"]}, "targets": [{"target": "record"}]}]}
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.text = status, headers, body.decode("utf-8", "replace")
+
+    @property
+    def json(self):
+        return json.loads(self.text)
+
+    def __repr__(self):
+        return f"<{self.status} {self.text[:300]}>"
+
+
+class Daemon:
+    """One installation in a folder of its own. The configuration is a dict; JSON is YAML."""
+
+    def __init__(self, config=None, rules=ORDERS, data_dir=None):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-it-"))
+        self.record = self.folder / "record.jsonl"
+        self.broken = self.folder / "broken"
+        self.log = self.folder / "daemon.log"
+        shutil.copytree(HERE / "functions", self.folder / "functions")
+        (self.folder / "rules.d").mkdir()
+        self.process = None
+        config = dict(config or simple_config())
+        if data_dir:
+            config["data_dir"] = str(data_dir)
+        if os.environ.get("SB_SHARDS"):
+            config.setdefault("shards", int(os.environ["SB_SHARDS"]))
+        self.data = (self.folder / config["data_dir"]).resolve()
+        self.write_config(config)
+        self.write_rules(rules)
+
+    # ------------------------------------------------------------------------------------------ files
+
+    def write_config(self, config):
+        text = config if isinstance(config, str) else json.dumps(config, indent=1)
+        (self.folder / "signalbox.yaml").write_text(text)
+
+    def write_rules(self, rules, name="orders.yaml"):
+        """In one step, as an editor does: a reload never sees half a file."""
+        part = self.folder / ".rules"
+        part.write_text(rules if isinstance(rules, str) else json.dumps(rules, indent=1))
+        part.rename(self.folder / "rules.d" / name)
+
+    def attempts(self, **want):
+        """What the workers recorded, oldest first: dicts with pid, id, attempt, n, ok; only those with the given members."""
+        if not self.record.exists():
+            return []
+        lines = self.record.read_text().splitlines()
+        records = [json.loads(line) for line in lines if line.endswith("}")]
+        return [r for r in records if all(r.get(k) == v for k, v in want.items())]
+
+    # ------------------------------------------------------------------------------------------ the process
+
+    def environment(self, extra=None):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("SB_")}
+        return {**env, "RECORD": str(self.record), "BROKEN": str(self.broken), **(extra or {})}
+
+    def launch(self, env=None):
+        """Starts the process and does not wait for it."""
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([BINARY, "run", "-c", "signalbox.yaml"], cwd=self.folder, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=self.environment(env))
+
+    def start(self, env=None):
+        self.launch(env)
+        wait_for(f"the daemon to be ready\n{self.log_tail()}", self.ready_or_dead)
+        if self.process.poll() is not None:
+            raise AssertionError(f"the daemon ended with {self.process.returncode}\n{self.log_tail()}")
+        return self
+
+    def ready_or_dead(self):
+        return self.process.poll() is not None or self.ready()
+
+    def ready(self):
+        """The facts of ready.json once it is the running process's own, else None."""
+        try:
+            facts = json.loads((self.data / "ready.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return facts if facts.get("pid") == self.process.pid else None
+
+    def log_tail(self, n=4000):
+        return self.log.read_text(errors="replace")[-n:] if self.log.exists() else ""
+
+    def kill(self):
+        """kill -9, and nothing else."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def stop(self, sig=signal.SIGTERM):
+        """Asks the process to end; gives its exit code."""
+        self.process.send_signal(sig)
+        try:
+            return self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the daemon did not end on signal {sig}\n{self.log_tail()}") from None
+
+    def workers(self):
+        """Process ids of the workers of this installation, whoever is their parent."""
+        mark = f"RECORD={self.record}".encode()
+        found = []
+        for entry in os.listdir("/proc"):
+            if not entry.isdigit() or self.process and int(entry) == self.process.pid:
+                continue
+            try:
+                with open(f"/proc/{entry}/environ", "rb") as env, open(f"/proc/{entry}/cmdline", "rb") as command:
+                    if mark in env.read().split(b"\0") and b"recorder.py" in command.read():
+                        found.append(int(entry))
+            except OSError:
+                continue
+        return found
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind and kind is not unittest.SkipTest:
+            print(f"--- log of the daemon\n{self.log_tail()}\n---", flush=True)
+        self.close()
+
+    # ------------------------------------------------------------------------------------------ talking to it
+
+    @property
+    def address(self):
+        host, _, port = self.ready()["listeners"]["main"].rpartition(":")
+        return host, int(port)
+
+    def connect(self):
+        return http.client.HTTPConnection(*self.address, timeout=PATIENCE_S)
+
+    def request(self, method, path, body=None, headers=None, connection=None):
+        c = connection or self.connect()
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        c.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
+        response = c.getresponse()
+        answer = Answer(response.status, response.headers, response.read())
+        if not connection:
+            c.close()
+        return answer
+
+    def post(self, events, path="/v1/events", **kw):
+        return self.request("POST", path, events, **kw)
+
+    def control(self, method, path, body=None):
+        """One request over the control socket."""
+        c = http.client.HTTPConnection("control", timeout=PATIENCE_S)
+        c.sock = socket.socket(socket.AF_UNIX)
+        c.sock.settimeout(PATIENCE_S)
+        c.sock.connect(self.ready()["control"])
+        try:
+            return self.request(method, path, body, connection=c)
+        finally:
+            c.close()
+
+    def cli(self, *words, ok=(0,), stdin=None):
+        """Runs a verb; gives its completed process. An exit code that is not among `ok` fails the test."""
+        done = subprocess.run([BINARY, words[0], "-c", "signalbox.yaml", *words[1:]], cwd=self.folder, input=stdin, text=True,
+                              capture_output=True, timeout=PATIENCE_S, env=self.environment())
+        if ok is not None and done.returncode not in ok:
+            raise AssertionError(f"{' '.join(words)} ended with {done.returncode}\n{done.stdout}{done.stderr}\n{self.log_tail()}")
+        return done
+
+    def cli_json(self, *words, **kw):
+        return json.loads(self.cli(*words, "-o", "json", **kw).stdout)
+
+    def status(self):
+        return self.cli_json("status")
+
+    def target(self, name="record"):
+        return named(self.status()["targets"], name)
+
+    def letters(self):
+        return self.cli_json("dlq", "list")["letters"]
+
+    def audit(self):
+        """The recount. What was accepted must have one outcome, whatever happened before."""
+        audit = self.cli_json("audit")
+        total = audit["delivered"] + audit["dead_lettered"] + audit["in_flight"]
+        assert audit["accepted"] == total, audit
+        assert audit["adds_up"], audit
+        return audit
+
+    def settle(self, name="record"):
+        """Waits until the target owes nothing."""
+        def owes_nothing():
+            t = self.target(name)
+            return t["queued"] == 0 and t["in_flight"] == 0 and t["retrying"] == 0
+        wait_for(f"target {name} to have nothing left\n", owes_nothing)
+
+
+def named(rows, name):
+    """Finds a row by name in a list of objects, or a member in an object of objects."""
+    return rows[name] if isinstance(rows, dict) else next(row for row in rows if row["name"] == name)
+
+
+class Load:
+    """Threads that post numbered events over keep-alive connections until told to stop; knows what was acknowledged.
+
+    The ledger is in this process, which the tests never kill.
+    """
+
+    def __init__(self, threads=4, batch=1):
+        self.threads, self.batch = threads, batch
+        self.acked, self.refused, self.broken = set(), 0, 0
+        self.next_n, self.lock = 0, threading.Lock()
+        self.running, self.stopping = [], threading.Event()
+
+    def numbers(self):
+        with self.lock:
+            self.next_n += self.batch
+            return list(range(self.next_n - self.batch, self.next_n))
+
+    def sender(self, daemon, detail):
+        connection = None
+        while not self.stopping.is_set():
+            numbers = self.numbers()
+            try:
+                connection = connection or daemon.connect()
+                answer = daemon.post([order(n, **detail) for n in numbers], connection=connection)
+            except (OSError, http.client.HTTPException, TypeError, KeyError):
+                self.broken += 1  # no answer: nothing was promised. TypeError: no ready.json while it is down
+                connection = None
+                time.sleep(0.005)
+                continue
+            with self.lock:
+                if answer.status == 202:
+                    self.acked.update(numbers)
+                else:
+                    self.refused += 1
+            if answer.status == 503:
+                time.sleep(0.005)
+
+    def start(self, daemon, **detail):
+        self.stopping.clear()
+        self.running = [threading.Thread(target=self.sender, args=(daemon, detail), daemon=True) for _ in range(self.threads)]
+        for thread in self.running:
+            thread.start()
+        return self
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.running:
+            thread.join()
+
+    def wait_acked(self, more):
+        goal = len(self.acked) + more
+        wait_for(f"{more} more acknowledged events", lambda: len(self.acked) >= goal)
+
+
+def lost(load, daemon):
+    """Acknowledged, but neither delivered nor a dead letter."""
+    outcome = {r["n"] for r in daemon.attempts() if r["ok"]}
+    missing = load.acked - outcome
+    if missing:
+        missing -= {letter_number(letter) for letter in daemon.letters()}
+    return sorted(missing)
+
+
+def letter_number(letter):
+    return letter["event"]["detail"]["n"] if "event" in letter else None
+
+
+def duplicates(daemon):
+    """How many deliveries reached a worker more than once although they had succeeded."""
+    ok = [r["id"] for r in daemon.attempts() if r["ok"]]
+    return len(ok) - len(set(ok))
+
+
+def fault_points():
+    """The names of all fault points in the sources."""
+    names = set()
+    for folder in ("broker", "executor", "connectors", "rules"):
+        for path in (ROOT / folder).rglob("*.c"):
+            names.update(re.findall(r'SB_FAULT(?:_ERR)?\("([^"]+)"\)', path.read_text()))
+    return sorted(names)
+
+
+def seed():
+    """Chance is repeatable: the seed is printed, and SB_SEED sets it."""
+    value = int(os.environ.get("SB_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"seed {value} (SB_SEED repeats it)", flush=True)
+    return random.Random(value)
+
+
+def need_root(what):
+    if os.geteuid() != 0:
+        raise unittest.SkipTest(f"{what} needs root")
+
+
+def main():
+    """unittest.main, but a script of which everything was skipped exits with 77 and says why."""
+    program = unittest.main(exit=False, verbosity=2)
+    result = program.result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    for _, reason in result.skipped:
+        print(f"SKIP: {reason}")
+    sys.exit(SKIP if result.skipped and len(result.skipped) == result.testsRun else 0)

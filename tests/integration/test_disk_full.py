@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A disk that fills up: 503 before anything is lost, retries and dead letters go on, and service comes back by itself."""
+import pathlib
+import tempfile
+import unittest
+
+import disk
+import harness
+
+PAD = "x" * 60_000
+
+
+class DiskFull(unittest.TestCase):
+    def setUp(self):
+        self.scratch = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="signalbox-disk-")))
+        self.disk = disk.Disk(self.scratch, megabytes=64)
+        self.addCleanup(self.disk.close)
+        config = harness.simple_config(journal={"segment_bytes": "2MiB", "min_free": "16MiB"})
+        config["targets"]["record"]["function"]["env"].pop("BROKEN")
+        self.d = self.enterContext(harness.Daemon(config, data_dir=self.disk.mount / "data")).start()
+
+    def fill(self):
+        """Posts until it is refused; gives the numbers that were taken and the refusal."""
+        taken, connection = [], self.d.connect()
+        for n in range(2000):
+            answer = self.d.post(harness.order(n, pad=PAD), connection=connection)
+            if answer.status != 202:
+                return taken, answer
+            taken.append(n)
+        raise AssertionError("64 MiB took 120 MB")
+
+    def test_refused_in_time_and_served_again_by_itself(self):
+        self.d.cli("pause", "target", "record")
+        taken, refusal = self.fill()
+        self.assertEqual(refusal.status, 503)
+        self.assertIn("Retry-After", refusal.headers)
+        self.assertEqual(self.d.request("GET", "/livez").status, 200)
+        self.d.cli("resume", "target", "record")
+        self.d.settle()
+        self.assertEqual(sorted({r["n"] for r in self.d.attempts(ok=True)}), taken)
+        harness.wait_for("intake to open again", lambda: self.d.post(harness.order(9999)).status == 202)
+        self.d.settle()
+        self.d.audit()
+        self.d.stop()
+
+
+if __name__ == "__main__":
+    harness.main()

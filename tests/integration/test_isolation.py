@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A target that is slow, dead or wild delays nobody else; limits hold; order is kept where it was asked for."""
+import time
+import unittest
+
+import harness
+
+
+def two_targets(**slow):
+    config = harness.simple_config()
+    config["targets"]["slow"] = {**config["targets"]["record"], **slow}
+    return config
+
+
+def split(detail_key):
+    """Orders with `detail_key` go to target slow, the others to record."""
+    return {"rules": [
+        {"name": "slow", "pattern": {"detail": {detail_key: [{"exists": True}]}}, "targets": [{"target": "slow"}]},
+        {"name": "rest", "pattern": {"source": ["com.shop"], "detail": {detail_key: [{"exists": False}]}},
+         "targets": [{"target": "record"}]},
+    ]}
+
+
+class Isolation(unittest.TestCase):
+    def daemon(self, *args, **kw):
+        return self.enterContext(harness.Daemon(*args, **kw)).start()
+
+    def test_a_hanging_target_delays_no_other(self):
+        d = self.daemon(two_targets(timeout="30s"), split("sleep"))
+        for n in range(10):
+            self.assertEqual(d.post(harness.order(n, sleep=60)).status, 202)
+        self.assertEqual(d.post([harness.order(100 + n) for n in range(100)]).status, 202)
+        harness.wait_for("the others", lambda: len(d.attempts(ok=True)) == 100, timeout=20)
+
+    def test_a_timeout_kills_the_worker_and_the_retry_finds_a_new_one(self):
+        d = self.daemon(two_targets(timeout="300ms", retry={"max_retries": 1, "base": "10ms", "cap": "10ms"}), split("sleep"))
+        self.assertEqual(d.post(harness.order(1, sleep=60)).status, 202)
+        [letter] = harness.wait_for("the dead letter", d.letters)
+        self.assertEqual(letter["attempts"], 2)
+        self.assertIn("TIMEOUT", str(letter))
+        harness.wait_for("its workers to be gone", lambda: not d.workers())
+
+    def test_a_command_that_cannot_start_costs_no_attempt(self):
+        d = self.daemon(two_targets(function={"command": ["./no-such-command"], "protocol": "jsonl"}), split("to_slow"))
+        self.assertEqual(d.post([harness.order(1, to_slow=1), harness.order(2)]).status, 202)
+        harness.wait_for("the other target", lambda: d.attempts(ok=True, n=2))
+        self.assertEqual(d.letters(), [])
+        self.assertEqual(d.audit()["in_flight"], 1)
+
+    def test_concurrency_is_exact(self):
+        config = harness.simple_config()
+        config["targets"]["record"].update(concurrency=3, function=harness.recorder(workers={"min": 0, "max": 8}))
+        d = self.daemon(config)
+        self.assertEqual(d.post([harness.order(n, sleep=0.05) for n in range(60)]).status, 202)
+        most = 0
+        while len(d.attempts(ok=True)) < 60:
+            most = max(most, d.target()["in_flight"])
+            self.assertLessEqual(len(d.workers()), 8)
+            time.sleep(0.01)
+        self.assertEqual(most, 3)
+
+    def test_order_by_keeps_the_order_of_each_key_and_a_failing_key_blocks_only_itself(self):
+        config = harness.simple_config()
+        config["targets"]["record"].update(order_by="$.detail.key", concurrency=4)
+        d = self.daemon(config)
+        batch = [harness.order(n, key=f"k{n % 5}", fail=2 if n % 5 == 0 and n < 20 else 0) for n in range(100)]
+        self.assertEqual(d.post(batch).status, 202)
+        harness.wait_for("all of them", lambda: len(d.attempts(ok=True)) == 100)
+        for key in range(5):
+            numbers = [r["n"] for r in d.attempts(ok=True) if r["n"] % 5 == key]
+            self.assertEqual(numbers, sorted(numbers), f"key {key}")
+
+
+if __name__ == "__main__":
+    harness.main()
