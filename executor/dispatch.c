@@ -66,7 +66,6 @@ void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec)
 	SB_ASSERT(d->counted == 0 && d->ages.n == 0);
 	d->rec = rec;
 	d->counted = rec->next_dno ? rec->next_dno - 1 : 0;
-	d->released = d->counted; /* the cursor is behind until it has passed all of them */
 	if (!t || t->n == 0) {
 		d->taken = rec->next_dno;
 		return;
