@@ -76,6 +76,9 @@ void sb_event_unref(struct sb_event *ev); /* NULL is fine */
 /* Append the form that targets get, without meta. -1: the buffer's cap. */
 int sb_event_add_bare(const struct sb_event *ev, struct sb_buf *out);
 
+/* Gives the calling thread's scanning scratch back; call before a thread ends. */
+void sb_event_thread_done(void);
+
 static inline size_t sb_event_bare_bytes(const struct sb_event *ev)
 {
 	return (size_t)ev->bare_n + 1;
