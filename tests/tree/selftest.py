@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 import arrows
+import docs
 import readmes
 import rules
 
@@ -41,6 +42,8 @@ FAULTS = [
     ("a header before its own", {"broker/base/buf.c": SPDX + '#include "rules/rules.h"\n#include "buf.h"\n'}, "before its own buf.h"),
     ("a file that is too long", {"executor/pool.c": SPDX + "\n" * 800}, "801 lines"),
     ("a folder nobody planned", {"lib/README.md": "x"}, "lib/: not a folder"),
+    ("a link to nowhere", {"rules/README.md": "see [this](gone.md)"}, "leads nowhere: gone.md"),
+    ("a test that is not there", {"rules/README.md": "proven by `unit.rules_gone`"}, "no such test: unit.rules_gone"),
     ("a folder without README", {"rules/README.md": None}, "rules/: no README.md"),
 ]
 
@@ -50,7 +53,7 @@ class Rules(unittest.TestCase):
         with tempfile.TemporaryDirectory() as scratch:
             root = pathlib.Path(scratch)
             plant(root, **changes)
-            return [*arrows.check(root), *rules.check(root), *readmes.check(root)]
+            return [*arrows.check(root), *rules.check(root), *readmes.check(root), *docs.check(root)]
 
     def test_a_clean_tree_has_no_findings(self):
         self.assertEqual(self.findings({}), [])
