@@ -295,7 +295,7 @@ class Load:
                 answer = daemon.post([order(n, **detail) for n in numbers], connection=connection)
             except (OSError, http.client.HTTPException, TypeError, KeyError):
                 self.broken += 1  # no answer: nothing was promised. TypeError: no ready.json while it is down
-                connection = None
+                connection = hang_up(connection)
                 time.sleep(0.005)
                 continue
             with self.lock:
@@ -305,6 +305,7 @@ class Load:
                     self.refused += 1
             if answer.status == 503:
                 time.sleep(0.005)
+        hang_up(connection)
 
     def start(self, daemon, **detail):
         self.stopping.clear()
@@ -321,6 +322,11 @@ class Load:
     def wait_acked(self, more):
         goal = len(self.acked) + more
         wait_for(f"{more} more acknowledged events", lambda: len(self.acked) >= goal)
+
+
+def hang_up(connection):
+    if connection:
+        connection.close()
 
 
 def lost(load, daemon):
