@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Each rule of the tree finds the fault that is planted for it, and finds nothing in a tree without one."""
+"""Each rule of the tree finds the fault that is planted for it, and nothing in a tree without one; the summary counts right."""
 import pathlib
+import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -9,6 +11,7 @@ import arrows
 import docs
 import readmes
 import rules
+import source
 
 SPDX = "/* SPDX-License-Identifier: Apache-2.0 */\n"
 
@@ -69,6 +72,37 @@ class Rules(unittest.TestCase):
             plant(root)
             self.assertIsNone(arrows.wrong(root, "tests/unit/rules/test_a.c", "rules/private.h"))
             self.assertIn("private", arrows.wrong(root, "tests/unit/executor/test_a.c", "rules/private.h"))
+
+
+CASES = {
+    "passed": '<testcase name="unit.a" status="run"><system-out>x</system-out></testcase>',
+    "failed": '<testcase name="unit.b" status="fail"><failure message="Failed"/></testcase>',
+    "not built": '<testcase name="unit.c" status="notrun"><skipped message="Unable to find executable"/></testcase>',
+    "skipped": '<testcase name="unit.d" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>'
+               "<system-out>SKIP: no root here</system-out></testcase>",
+}
+COUNTS = [
+    ("all is well", {"ci.xml": ["passed"], "asan.xml": ["passed"]}, [], "2 passed, 0 failed", 0),
+    ("a failure names its preset", {"asan.xml": ["failed"]}, ["FAILED asan/unit.b"], "0 passed, 1 failed", 1),
+    ("what could not start has failed", {"ci.xml": ["passed", "not built"]}, ["FAILED unit.c"], "1 passed, 1 failed", 1),
+    ("a skip is told with its reason and not counted", {"ci.xml": ["passed", "skipped"]},
+     ["SKIPPED unit.d: no root here", "1 SKIPPED"], "1 passed, 0 failed", 0),
+    ("nothing run is a failure", {}, ["FAILED no test"], "0 passed, 1 failed", 1),
+    ("a broken result is a failure", {"ci.xml": None}, ["FAILED results"], "0 passed, 1 failed", 1),
+]
+
+
+class Summary(unittest.TestCase):
+    def test_counts(self):
+        for what, files, lines, last, code in COUNTS:
+            with self.subTest(what), tempfile.TemporaryDirectory() as scratch:
+                for name, cases in files.items():
+                    text = "<testsuite" if cases is None else f"<testsuite>{''.join(CASES[c] for c in cases)}</testsuite>"
+                    pathlib.Path(scratch, name).write_text(text)
+                done = subprocess.run([sys.executable, source.ROOT / "tests/summary.py", scratch], capture_output=True, text=True)
+                self.assertEqual((done.stdout.splitlines()[-1], done.returncode), (last, code), done.stdout + done.stderr)
+                for line in lines:
+                    self.assertIn(line, done.stdout)
 
 
 if __name__ == "__main__":
