@@ -21,12 +21,16 @@ static const struct sb_field worker_fields[] = {
 
 const struct sb_field sb_function_fields[] = {
 	SB_F(STRS, F, command, .required = true,
-		.doc = "The program and its arguments; the program is looked up in the workers' PATH, no shell is involved."),
+		.doc = "The program and its arguments; the program is looked up in the workers' PATH, no shell is "
+		       "involved."),
 	SB_F(ENUM, F, protocol, .names = protocol_names, .dflt = "jsonl",
-		.doc = "How deliveries reach it: `jsonl`, warm processes that answer line by line, or `exec`, a process an event."),
+		.doc = "How deliveries reach it: `jsonl`, warm processes that answer line by line, or `exec`, a "
+		       "process an event."),
 	{ .key = "workers", .type = SB_T_OBJECT, .offset = 0, .sub = worker_fields, .doc = "How many processes." },
-	SB_F(MS, F, idle_timeout, .dflt = "60s", .doc = "A worker beyond `min` ends after this long without work; 0: never."),
-	SB_F(MS, F, init_timeout, .min = 1, .max = 3600000, .dflt = "10s", .doc = "Time for a worker to say that it is ready."),
+	SB_F(MS, F, idle_timeout, .dflt = "60s",
+		.doc = "A worker beyond `min` ends after this long without work; 0: never."),
+	SB_F(MS, F, init_timeout, .min = 1, .max = 3600000, .dflt = "10s",
+		.doc = "Time for a worker to say that it is ready."),
 	SB_F(INT, F, max_requests, .min = 0, .max = INT64_MAX, .dflt = "0",
 		.doc = "A worker is replaced after this many deliveries; 0: never."),
 	SB_F(MS, F, kill_grace, .min = 0, .max = 60000, .dflt = "500ms",
@@ -79,9 +83,11 @@ static int function_check(struct sb_decode *d, const struct sb_node *at, void *c
 	if (c->workers.min > c->workers.max)
 		rc = add_error(d, at, "workers", "min is larger than max", "make max at least min");
 	if (c->protocol == SB_PROTO_EXEC && c->workers.in_flight > 1)
-		rc = add_error(d, at, "workers", "in_flight needs the jsonl protocol", "with exec, a process has one event");
+		rc = add_error(
+			d, at, "workers", "in_flight needs the jsonl protocol", "with exec, a process has one event");
 	if (c->protocol == SB_PROTO_EXEC && c->workers.min > 0)
-		rc = add_error(d, at, "workers", "min needs the jsonl protocol", "with exec, no process waits for an event");
+		rc = add_error(
+			d, at, "workers", "min needs the jsonl protocol", "with exec, no process waits for an event");
 	return rc;
 }
 
@@ -151,8 +157,9 @@ static int function_open(struct sb_target *t, struct sb_err *err)
 	sb_buf_init(&f->scratch, c->max_line);
 	sb_function_init(f);
 	make_environment(f);
-	f->spec = (struct sb_proc_spec){ .argv = c->command.v, .envp = f->envp, .cwd = c->cwd,
-		.channel = f->proto->channel };
+	f->spec = (struct sb_proc_spec){
+		.argv = c->command.v, .envp = f->envp, .cwd = c->cwd, .channel = f->proto->channel
+	};
 	sb_function_pump(f);
 	return 0;
 }

@@ -155,8 +155,8 @@ static void arm_idle(struct sb_function *f)
 	if (c->idle_timeout == 0 || sb_list_empty(&f->idle) || sb_timer_armed(&f->idle_timer) ||
 		f->n_workers <= (size_t)c->workers.min)
 		return;
-	sb_timer_set(f->timers, &f->idle_timer, SB_CONTAINER(f->idle.prev, struct sb_worker, link)->idle_since +
-		c->idle_timeout * SB_NS_PER_MS);
+	sb_timer_set(f->timers, &f->idle_timer,
+		SB_CONTAINER(f->idle.prev, struct sb_worker, link)->idle_since + c->idle_timeout * SB_NS_PER_MS);
 }
 
 static void on_idle(struct sb_timer *t)
@@ -302,7 +302,10 @@ static uint64_t backoff_ns(struct sb_function *f)
 void sb_function_start_failed(struct sb_function *f, enum sb_reason reason, struct sb_slice why, struct sb_slice tail)
 {
 	uint64_t wait = backoff_ns(f);
-	struct sb_result r = { .outcome = SB_UNREACHABLE, .reason = reason, .message = why, .tail = tail,
+	struct sb_result r = { .outcome = SB_UNREACHABLE,
+		.reason = reason,
+		.message = why,
+		.tail = tail,
 		.retry_after_ms = (uint32_t)(wait / SB_NS_PER_MS) + 1 };
 
 	f->failures++;
@@ -310,7 +313,8 @@ void sb_function_start_failed(struct sb_function *f, enum sb_reason reason, stru
 	f->not_before_ns = now_ns(f) + wait;
 	sb_log(SB_LOG_WARN, "worker not started, will try again", KS("target", f->t->name), KSL("error", why),
 		KI("in_ms", wait / SB_NS_PER_MS));
-	if (sb_list_empty(&f->idle) && sb_list_empty(&f->room) && sb_list_empty(&f->full) && sb_list_empty(&f->starting))
+	if (sb_list_empty(&f->idle) && sb_list_empty(&f->room) && sb_list_empty(&f->full) &&
+		sb_list_empty(&f->starting))
 		settle_waiting(f, &r);
 }
 

@@ -182,10 +182,11 @@ static int submit(struct real *r, size_t n, const int *fd, size_t n_fds)
 		errno = saved;
 		return -1;
 	}
-	pk = sb_xmalloc(sizeof(*pk) + n);
+	pk = sb_pool_alloc(sizeof(*pk) + n);
 	pk->n = n;
 	pk->n_fds = n_fds;
-	memcpy(pk->fd, fd, n_fds * sizeof(*fd));
+	for (size_t i = 0; i < n_fds; i++)
+		pk->fd[i] = fd[i];
 	memcpy(pk->bytes, r->request, n);
 	sb_list_push_back(&r->parked, &pk->link);
 	event_add(&r->ev_room, NULL);
@@ -196,7 +197,7 @@ static void drop_parked(struct parked *pk)
 {
 	close_fds(pk->fd, pk->n_fds);
 	sb_list_unlink(&pk->link);
-	free(pk);
+	sb_pool_free(pk);
 }
 
 static void on_sock_room(evutil_socket_t fd, short what, void *arg)

@@ -21,20 +21,22 @@ static void blank_line_ends(char *p, size_t n)
 
 static int encode(const struct sb_item *it, uint64_t deadline_wall_ms, struct sb_buf *out)
 {
-	size_t before = out->len;
 	/* the id is a UUID and a number: nothing in it needs escaping */
 	char *p = sb_buf_reserve(out, it->delivery_id.n + it->input.n + 96);
 	int n;
 
 	if (!p)
 		return -1;
-	n = sprintf(p, "{\"id\":\"%.*s\",\"attempt\":%u,\"deadline_ms\":%" PRIu64 ",\"event\":",
-		SB_SLICE_ARG(it->delivery_id), it->attempt, deadline_wall_ms);
+	n = sprintf(p,
+		"{\"id\":\"%.*s\",\"attempt\":%u,\"deadline_ms\":%" PRIu64 ",\"event\":", SB_SLICE_ARG(it->delivery_id),
+		it->attempt, deadline_wall_ms);
 	memcpy(p + n, it->input.p, it->input.n);
 	if (it->input_newlines)
 		blank_line_ends(p + n, it->input.n);
-	memcpy(p + n + it->input.n, "}\n", 2);
-	out->len = before + (size_t)n + it->input.n + 2;
+	p += (size_t)n + it->input.n;
+	*p++ = '}';
+	*p++ = '\n';
+	out->len = (size_t)(p - out->p);
 	return 0;
 }
 
@@ -76,8 +78,8 @@ static void read_failure(const struct sb_tape *t, struct sb_buf *scratch, struct
 		ret->message = SB_SLICE("the function failed and gave no error text");
 }
 
-int sb_jsonl_parse(struct sb_slice line, struct sb_tape_buf *tape, struct sb_buf *scratch, struct sb_answer *ret,
-	const char **why)
+int sb_jsonl_parse(
+	struct sb_slice line, struct sb_tape_buf *tape, struct sb_buf *scratch, struct sb_answer *ret, const char **why)
 {
 	struct sb_json_fault fault;
 	struct sb_tape t;

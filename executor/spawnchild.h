@@ -8,9 +8,9 @@
 
 #include "spawnwire.h"
 
-/* A command to be executed; everything is borrowed. */
+/* A command to be executed; texts and descriptors are borrowed. */
 struct spawn_start {
-	const struct spawn_request *rq;
+	struct spawn_request rq;
 	char **argv, **envp;
 	const char *cwd; /* empty: stay */
 	int fd[SPAWN_FDS_MAX];

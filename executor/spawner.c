@@ -36,8 +36,8 @@
 enum { OWES_START = 1, OWES_EXIT = 2 };
 
 struct child {
-	struct sb_link link;
 	uint64_t id;
+	struct sb_link link;
 	unsigned sock;
 	pid_t pid;
 	int status_fd; /* readable when the command was executed (end of file) or could not be; -1: known */
@@ -62,13 +62,19 @@ static struct {
 
 static struct child *child_of(struct sb_link *l)
 {
+	SB_ASSERT(l); /* links are circular; the analyzer cannot know */
 	return l == &sp.children ? NULL : SB_CONTAINER(l, struct child, link);
 }
 
-/* The body may free c. */
-#define each_child(c)                                                                                  \
-	for (struct child *c = child_of(sp.children.next), *c##_next;                                  \
-		c && (c##_next = child_of(c->link.next), true); c = c##_next)
+static struct child *first_child(void)
+{
+	return child_of(sp.children.next);
+}
+
+static struct child *next_child(struct child *c)
+{
+	return child_of(c->link.next);
+}
 
 /* ------------------------------------------------------------------------------------------------ notices */
 
@@ -92,14 +98,15 @@ static void forget_child(struct child *c)
 		close(c->status_fd);
 	sb_list_unlink(&c->link);
 	sp.n_children--;
-	free(c);
+	sb_pool_free(c);
 }
 
 /* Tell what is known and not told yet, in order; the last word frees the child. */
 static void tell(struct child *c)
 {
 	if (c->owes & OWES_START) {
-		int bad = c->failed ? send_notice(c, SPAWN_FAILED, c->fail_errno) : send_notice(c, SPAWN_STARTED, c->pid);
+		int bad =
+			c->failed ? send_notice(c, SPAWN_FAILED, c->fail_errno) : send_notice(c, SPAWN_STARTED, c->pid);
 
 		if (bad)
 			return;
@@ -116,7 +123,7 @@ static void tell(struct child *c)
 
 static struct child *find_child(unsigned sock, uint64_t id)
 {
-	each_child(c)
+	for (struct child *c = first_child(); c; c = next_child(c))
 		if (c->sock == sock && c->id == id)
 			return c;
 	return NULL;
@@ -132,8 +139,9 @@ static void kill_group(const struct child *c, int sig)
 
 static struct child *new_child(unsigned sock, uint64_t id)
 {
-	struct child *c = sb_xcalloc(sizeof(*c));
+	struct child *c = sb_pool_alloc(sizeof(*c));
 
+	memset(c, 0, sizeof(*c));
 	c->sock = sock;
 	c->id = id;
 	c->status_fd = -1;
@@ -153,7 +161,7 @@ static void start_failed(struct child *c, int err)
 
 static void start_child(unsigned sock, const struct spawn_start *s)
 {
-	struct child *c = new_child(sock, s->rq->id);
+	struct child *c = new_child(sock, s->rq.id);
 	int status[2];
 
 	if (sp.n_children > CHILDREN_MAX) {
@@ -180,7 +188,7 @@ static void start_child(unsigned sock, const struct spawn_start *s)
 /* The texts behind the request, as vectors of pointers; false: they do not add up. */
 static bool split_texts(struct spawn_start *s, char *p, const char *end, char **slot)
 {
-	uint32_t want = 1 + s->rq->argc + s->rq->envc;
+	uint32_t want = 1 + s->rq.argc + s->rq.envc;
 
 	for (uint32_t i = 0; i < want; i++) {
 		char *nul = p < end ? memchr(p, 0, (size_t)(end - p)) : NULL;
@@ -191,7 +199,7 @@ static bool split_texts(struct spawn_start *s, char *p, const char *end, char **
 			s->cwd = p;
 		else
 			*slot++ = p;
-		if (i == s->rq->argc)
+		if (i == s->rq.argc)
 			*slot++ = NULL;
 		p = nul + 1;
 	}
@@ -203,7 +211,7 @@ static void on_start(unsigned sock, const struct spawn_request *rq, char *texts,
 {
 	char **slot;
 
-	s->rq = rq;
+	s->rq = *rq;
 	if (rq->argc == 0 || rq->argc + rq->envc > SB_PROC_SPEC_MAX || s->n_fds != 3u + rq->channel)
 		return; /* not from our own proc.c */
 	slot = sb_xmalloc((rq->argc + rq->envc + 2) * sizeof(*slot));
@@ -248,11 +256,12 @@ static void close_sock(unsigned i)
 	close(sp.sock[i].fd);
 	sp.sock[i].fd = -1;
 	sp.n_open--;
-	each_child(c) {
+	for (struct child *c = first_child(), *next; c; c = next) {
+		next = next_child(c);
 		if (c->sock != i)
 			continue;
 		kill_group(c, SIGKILL);
-		tell(c);
+		tell(c); /* may free it */
 	}
 }
 
@@ -263,8 +272,9 @@ static void serve_sock(unsigned i)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { sp.request, sizeof(sp.request) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes) };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
+	};
 	struct spawn_start s = { 0 };
 	ssize_t n = recvmsg(sp.sock[i].fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -302,7 +312,7 @@ static void read_status(struct child *c)
 
 static struct child *child_by_pid(pid_t pid)
 {
-	each_child(c)
+	for (struct child *c = first_child(); c; c = next_child(c))
 		if (c->pid == pid && !c->reaped)
 			return c;
 	return NULL;
@@ -360,7 +370,7 @@ static void kill_everything(void)
 	uint64_t until = now_ms() + LAST_REAP_MS;
 	pid_t pid[1024];
 
-	each_child(c)
+	for (struct child *c = first_child(); c; c = next_child(c))
 		kill_group(c, SIGKILL);
 	while (reap() && now_ms() < until) {
 		int n = sb_spawn_kin(pid, SB_LEN(pid), true);
@@ -378,8 +388,9 @@ static nfds_t fill_poll(void)
 	nfds_t n = 0;
 
 	for (unsigned i = 0; i < sp.n_socks; i++)
-		sp.pfd[n++] = (struct pollfd){ .fd = sp.sock[i].fd, .events = sp.sock[i].full ? POLLIN | POLLOUT : POLLIN };
-	each_child(c)
+		sp.pfd[n++] =
+			(struct pollfd){ .fd = sp.sock[i].fd, .events = sp.sock[i].full ? POLLIN | POLLOUT : POLLIN };
+	for (struct child *c = first_child(); c; c = next_child(c))
 		if (c->status_fd >= 0)
 			sp.pfd[n++] = (struct pollfd){ .fd = c->status_fd, .events = POLLIN };
 	return n;
@@ -388,14 +399,16 @@ static nfds_t fill_poll(void)
 static void sock_has_room(unsigned i)
 {
 	sp.sock[i].full = false;
-	each_child(c)
+	for (struct child *c = first_child(), *next; c; c = next) {
+		next = next_child(c);
 		if (c->sock == i && c->owes && !sp.sock[i].full)
-			tell(c);
+			tell(c); /* may free it */
+	}
 }
 
 static struct child *child_by_status(int fd)
 {
-	each_child(c)
+	for (struct child *c = first_child(); c; c = next_child(c))
 		if (c->status_fd == fd)
 			return c;
 	return NULL;
@@ -461,4 +474,3 @@ int sb_spawner_main(int argc, char **argv)
 	kill_everything();
 	return 0;
 }
-

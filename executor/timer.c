@@ -8,7 +8,9 @@
 
 void sb_timers_init(struct sb_timers *ts, const struct sb_clock *clock, void (*wish)(struct sb_timers *, uint64_t))
 {
-	*ts = (struct sb_timers){ .clock = clock, .heap = { .max = SB_TIMERS_MAX }, .wish = wish, .wished = UINT64_MAX };
+	*ts = (struct sb_timers){
+		.clock = clock, .heap = { .max = SB_TIMERS_MAX }, .wish = wish, .wished = UINT64_MAX
+	};
 	sb_list_init(&ts->soon);
 }
 

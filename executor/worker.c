@@ -90,8 +90,9 @@ void sb_worker_leave(struct sb_worker *w, enum sb_leave why, const char *fmt, ..
 		return;
 	}
 	end_stdin(w);
-	step(w, STEP_EOF, why == SB_LEAVE_HUNGUP ? SB_MAX(w->f->conf->kill_grace, (uint64_t)HANGUP_PATIENCE_MS)
-						 : w->f->conf->kill_grace);
+	step(w, STEP_EOF,
+		why == SB_LEAVE_HUNGUP ? SB_MAX(w->f->conf->kill_grace, (uint64_t)HANGUP_PATIENCE_MS)
+				       : w->f->conf->kill_grace);
 }
 
 static void on_timer(struct sb_timer *t)
@@ -306,8 +307,8 @@ static void read_channel(struct sb_worker *w, const char *data, size_t n)
 static void log_line(struct sb_worker *w, unsigned stream, struct sb_slice line)
 {
 	struct sb_function *f = w->f;
-	struct sb_kv kv[] = { KS("target", f->t->name), KI("pid", w->proc.pid), KS("stream", stream ? "stderr" : "stdout"),
-		KSL("line", line), { 0 }, { 0 } };
+	struct sb_kv kv[] = { KS("target", f->t->name), KI("pid", w->proc.pid),
+		KS("stream", stream ? "stderr" : "stdout"), KSL("line", line), { 0 }, { 0 } };
 	size_t n = 4;
 
 	if (w->load == 1 && !sb_list_empty(&w->flying)) {
@@ -393,18 +394,14 @@ static void on_bytes(struct sb_proc *p, enum sb_proc_stream s, const char *data,
 	struct sb_worker *w = worker_of(p);
 
 	switch (s) {
-	case SB_STREAM_CHANNEL:
-		read_channel(w, data, n);
-		return;
+	case SB_STREAM_CHANNEL: read_channel(w, data, n); return;
 	case SB_STREAM_STDOUT:
 		if (w->f->proto->one_shot) {
 			read_result(w, data, n);
 			return;
 		}
 		break;
-	case SB_STREAM_STDERR:
-		add_tail(w, data, n);
-		break;
+	case SB_STREAM_STDERR: add_tail(w, data, n); break;
 	}
 	if (n == 0)
 		return;
@@ -487,7 +484,8 @@ static void judge(struct sb_worker *w, struct sb_job *j, bool only, int wait_sta
 {
 	bool ours = w->leave == SB_LEAVE_STOP || w->proc.procs->down;
 
-	*r = (struct sb_result){ .outcome = SB_RELEASED, .message = SB_SLICE("its worker was lost with others in flight") };
+	*r = (struct sb_result){ .outcome = SB_RELEASED,
+		.message = SB_SLICE("its worker was lost with others in flight") };
 	if (j == w->culprit)
 		*r = (struct sb_result){ .outcome = SB_RETRY, .reason = SB_R_TIMEOUT, .message = sb_slice_str(w->why) };
 	else if (ours)
@@ -497,8 +495,9 @@ static void judge(struct sb_worker *w, struct sb_job *j, bool only, int wait_sta
 	else if (w->f->proto->one_shot && w->leave == SB_LEAVE_NOT)
 		sb_exec_result(wait_status, w->why, sizeof(w->why), r);
 	else
-		*r = (struct sb_result){ .outcome = SB_RETRY, .reason = SB_R_ERROR_FROM_TARGET,
-			.message = sb_slice_str(w->why) };
+		*r = (struct sb_result){
+			.outcome = SB_RETRY, .reason = SB_R_ERROR_FROM_TARGET, .message = sb_slice_str(w->why)
+		};
 	if (r->outcome != SB_DELIVERED)
 		r->tail = sb_slice(w->tail, w->tail_n);
 	if (w->f->proto->one_shot)
@@ -538,7 +537,8 @@ static void on_exited(struct sb_proc *p, int wait_status)
 	give_back(w);
 	explain_end(w, wait_status);
 	if (stillborn(w)) {
-		sb_function_start_failed(f, SB_R_CONNECTION_FAILURE, sb_slice_str(w->why), sb_slice(w->tail, w->tail_n));
+		sb_function_start_failed(
+			f, SB_R_CONNECTION_FAILURE, sb_slice_str(w->why), sb_slice(w->tail, w->tail_n));
 	} else if (w->load && !f->closing && !f->proto->one_shot) {
 		f->stats.died++;
 		sb_log(SB_LOG_WARN, "worker lost", KS("target", f->t->name), KI("pid", p->pid), KS("error", w->why),

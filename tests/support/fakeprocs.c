@@ -43,8 +43,9 @@ static void happen(struct sb_timer *t);
 
 static struct happening *later(struct fake *k, enum what what, uint64_t after_ns)
 {
-	struct happening *h = sb_xcalloc(sizeof(*h));
+	struct happening *h = sb_pool_alloc(sizeof(*h));
 
+	memset(h, 0, sizeof(*h));
 	h->timer.fn = happen;
 	h->k = k;
 	h->what = what;
@@ -57,7 +58,7 @@ static void drop(struct happening *h)
 {
 	sb_timer_cancel(&h->k->fp->timers, &h->timer);
 	sb_list_unlink(&h->link);
-	free(h);
+	sb_pool_free(h);
 }
 
 static void drop_all(struct fake *k)
@@ -72,7 +73,7 @@ static void forget(struct fake *k)
 	sb_list_unlink(&k->link);
 	sb_buf_done(&k->in);
 	k->proc->impl = NULL;
-	free(k);
+	sb_pool_free(k);
 }
 
 /* Nothing else comes of it. */
@@ -106,7 +107,8 @@ static void answer(struct fake *k, int deed, const char *id)
 	if (deed == SB_FAKE_WRONG_ID)
 		id = "nobody's";
 	if (deed == SB_FAKE_FAILS || deed == SB_FAKE_REJECTS)
-		snprintf(line, sizeof(line), "{\"id\":\"%s\",\"ok\":false,\"error\":\"no \\\"luck\\\"\",\"retry\":%s}\n", id,
+		snprintf(line, sizeof(line),
+			"{\"id\":\"%s\",\"ok\":false,\"error\":\"no \\\"luck\\\"\",\"retry\":%s}\n", id,
 			deed == SB_FAKE_FAILS ? "true" : "false");
 	else
 		snprintf(line, sizeof(line), "{\"id\":\"%s\",\"ok\":true,\"result\":[1, 2]}\n", id);
@@ -147,7 +149,8 @@ static void fail_now(struct fake *k)
 	struct sb_proc *p = k->proc;
 	struct sb_err err;
 
-	sb_fail(&err, SB_E_UNREACHABLE, k->fp->procs.down ? "the spawner process is gone" : "No such file or directory");
+	sb_fail(&err, SB_E_UNREACHABLE,
+		k->fp->procs.down ? "the spawner process is gone" : "No such file or directory");
 	k->fp->alive--;
 	forget(k);
 	p->cb->failed(p, &err);
@@ -174,7 +177,10 @@ static void happen(struct sb_timer *t)
 	case ANSWER: answer(k, h.deed, h.id); break;
 	case GARBAGE: say(k, SB_STREAM_CHANNEL, "{\"id\":\n"); break;
 	case HANG_UP: hang_up(k); break;
-	case LAST_WORDS: say(k, SB_STREAM_STDERR, "it hurts\n"); end(k, SIGSEGV, MOMENT_NS); break;
+	case LAST_WORDS:
+		say(k, SB_STREAM_STDERR, "it hurts\n");
+		end(k, SIGSEGV, MOMENT_NS);
+		break;
 	case FLOOD: flood(k); break;
 	case WRITABLE: k->proc->cb->writable(k->proc); break;
 	case EXIT: exit_now(k, h.status); break;
@@ -198,9 +204,15 @@ static struct sb_slice id_of(const char *line, size_t n)
 static void do_deed(struct fake *k, const struct sb_fake_act *act, struct sb_slice id)
 {
 	static const enum what first[] = {
-		[SB_FAKE_OK] = ANSWER, [SB_FAKE_FAILS] = ANSWER, [SB_FAKE_REJECTS] = ANSWER, [SB_FAKE_DIES] = LAST_WORDS,
-		[SB_FAKE_GARBAGE] = GARBAGE, [SB_FAKE_WRONG_ID] = ANSWER, [SB_FAKE_HANGS_UP] = HANG_UP,
-		[SB_FAKE_OK_AND_DIES] = ANSWER, [SB_FAKE_FLOODS] = FLOOD,
+		[SB_FAKE_OK] = ANSWER,
+		[SB_FAKE_FAILS] = ANSWER,
+		[SB_FAKE_REJECTS] = ANSWER,
+		[SB_FAKE_DIES] = LAST_WORDS,
+		[SB_FAKE_GARBAGE] = GARBAGE,
+		[SB_FAKE_WRONG_ID] = ANSWER,
+		[SB_FAKE_HANGS_UP] = HANG_UP,
+		[SB_FAKE_OK_AND_DIES] = ANSWER,
+		[SB_FAKE_FLOODS] = FLOOD,
 	};
 	struct happening *h;
 
@@ -299,9 +311,10 @@ static void begin(struct fake *k, const struct sb_fake_act *act)
 static void fake_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_proc_spec *spec)
 {
 	struct sb_fakeprocs *fp = fp_of(ps);
-	struct fake *k = sb_xcalloc(sizeof(*k));
+	struct fake *k = sb_pool_alloc(sizeof(*k));
 	struct sb_fake_act act = { .what = SB_FAKE_STARTS };
 
+	memset(k, 0, sizeof(*k));
 	k->fp = fp;
 	k->proc = p;
 	k->channel = spec->channel;

@@ -19,14 +19,12 @@
 
 #define PATIENCE_S 10
 
-struct run { /* one process and everything that was heard of it */
+struct run {                 /* one process and everything that was heard of it */
 	struct sb_proc proc; /* first */
-	struct event_base *base;
-	unsigned started, failed, exited, writable;
-	int status;
-	struct sb_err err;
 	struct sb_buf got[3];
-	unsigned ends[3];
+	struct sb_err err;
+	unsigned started, failed, exited, writable, ends[3];
+	int status;
 	void (*on_started)(struct run *r);
 	const char *want; /* stop the loop when stdout begins with it */
 };
@@ -181,7 +179,8 @@ static void it_gets_its_streams_and_nothing_else(void **state)
 	assert_string_equal(text(&r, SB_STREAM_STDERR), "err\n");
 	assert_string_equal(text(&r, SB_STREAM_CHANNEL), "answer\n");
 	/* the shell adds PWD; ls has opened descriptor 4 itself */
-	if (!strstr(text(&r, SB_STREAM_STDOUT), "out\nCOLOR=blue\n") || !strstr(text(&r, SB_STREAM_STDOUT), "\n0 1 2 3 4 "))
+	if (!strstr(text(&r, SB_STREAM_STDOUT), "out\nCOLOR=blue\n") ||
+		!strstr(text(&r, SB_STREAM_STDOUT), "\n0 1 2 3 4 "))
 		fail_msg("%s", text(&r, SB_STREAM_STDOUT));
 	assert_null(strstr(text(&r, SB_STREAM_STDOUT), "HOME="));
 	for (unsigned i = 0; i < 3; i++)
@@ -215,7 +214,8 @@ static void what_cannot_be_started_says_why(void **state)
 	} cases[] = {
 		{ "no-such-command", NULL, "cannot execute it: No such file or directory", SB_E_UNREACHABLE },
 		{ "/etc/passwd", NULL, "cannot execute it: Permission denied", SB_E_REFUSED },
-		{ "true", "/no/such/folder", "cannot enter its folder (cwd): No such file or directory", SB_E_UNREACHABLE },
+		{ "true", "/no/such/folder", "cannot enter its folder (cwd): No such file or directory",
+			SB_E_UNREACHABLE },
 	};
 
 	(void)state;
@@ -335,8 +335,8 @@ static void what_a_leader_leaves_behind_is_killed(void **state)
 {
 	static const char *const scripts[] = {
 		"sleep 100 & echo $!; exit 5",
-		"setsid sh -c 'echo $$; exec sleep 100' & sleep 0.2; exit 5",             /* leaves the group */
-		"(setsid sh -c 'echo $$; exec sleep 100' &) ; sleep 0.2; exit 5",        /* double fork */
+		"setsid sh -c 'echo $$; exec sleep 100' & sleep 0.2; exit 5",     /* leaves the group */
+		"(setsid sh -c 'echo $$; exec sleep 100' &) ; sleep 0.2; exit 5", /* double fork */
 	};
 
 	(void)state;
