@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "broker/base/diag.h"
+#include "broker/base/clock.h"
 #include "broker/base/node.h"
 
 /*
