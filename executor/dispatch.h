@@ -73,6 +73,19 @@ static inline uint64_t sb_dispatch_wall(const struct sb_dispatch *d)
 	return sb_wall_ms(d->env.clock);
 }
 
+static inline bool sb_dispatch_never_dies(const struct sb_dispatch *d, const struct sb_delivery *dl)
+{
+	return d->policy.retry.endless || (dl->flags & SB_OWED_FINAL);
+}
+
+/* By the wall clock: it counts across restarts. */
+static inline uint64_t sb_dispatch_age_ms(const struct sb_dispatch *d, const struct sb_delivery *dl)
+{
+	uint64_t wall = sb_dispatch_wall(d);
+
+	return wall > dl->received_ms ? wall - dl->received_ms : 0;
+}
+
 /* dispatch.c: memory. */
 void sb_dispatch_counted(struct sb_dispatch *d, uint64_t dno, uint64_t bytes); /* seen first: it is outstanding, in the journal */
 void sb_dispatch_enter(struct sb_dispatch *d, struct sb_delivery *dl);  /* from the journal's account into memory's */

@@ -283,8 +283,9 @@ static void read_lane(struct sb_dispatch *d)
 void sb_dispatch_read(struct sb_dispatch *d)
 {
 	read_load(d);
-	if (sb_dispatch_now(d) < d->rest_until_ns)
+	if (d->rest_until_ns && sb_dispatch_now(d) < d->rest_until_ns)
 		return;
+	d->rest_until_ns = 0;
 	read_cursor(d);
 	read_lane(d);
 }

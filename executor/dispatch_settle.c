@@ -14,11 +14,6 @@ static void measure(struct sb_dispatch *d, uint64_t ns)
 	d->stats.duration_ns_max = SB_MAX(d->stats.duration_ns_max, ns);
 }
 
-static bool is_final(const struct sb_dispatch *d, const struct sb_delivery *dl)
-{
-	return d->policy.retry.endless || (dl->flags & SB_OWED_FINAL);
-}
-
 static void count_attempt(struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	d->retrying += dl->attempts == 0;
@@ -78,7 +73,7 @@ static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t ask
 	struct sb_retry_policy p = d->policy.retry;
 	uint64_t delay;
 
-	p.endless = is_final(d, dl);
+	p.endless = sb_dispatch_never_dies(d, dl);
 	count_attempt(d, dl);
 	delay = sb_retry_delay_ms(&p, dl->attempts - 1, asked_ms, sb_rand_u32(d->env.rand));
 	switch (sb_retry_verdict(&p, dl->attempts, dl->received_ms, sb_dispatch_wall(d), delay)) {
@@ -95,7 +90,7 @@ static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t ask
 
 static void on_rejected(struct sb_dispatch *d, struct sb_delivery *dl)
 {
-	if (is_final(d, dl)) {
+	if (sb_dispatch_never_dies(d, dl)) {
 		on_retry(d, dl, d->policy.retry.cap_ms);
 		return;
 	}
@@ -106,12 +101,10 @@ static void on_rejected(struct sb_dispatch *d, struct sb_delivery *dl)
 /* Back into the queue, uncounted. It waits for the breaker there, with everybody else. */
 static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl)
 {
-	uint64_t wall = sb_dispatch_wall(d), age = wall > dl->received_ms ? wall - dl->received_ms : 0;
-
 	d->stats.unreachable++;
 	dl->unreachable += dl->unreachable < UINT16_MAX;
 	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
-	if (!is_final(d, dl) && age >= d->policy.retry.max_age_ms) {
+	if (!sb_dispatch_never_dies(d, dl) && sb_dispatch_age_ms(d, dl) >= d->policy.retry.max_age_ms) {
 		dl->exhausted = 2;
 		sb_dispatch_die(d, dl);
 		return;

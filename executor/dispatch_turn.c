@@ -36,46 +36,40 @@ static struct sb_delivery *first_of(const struct sb_link *head)
 	return sb_list_empty(head) ? NULL : SB_CONTAINER(head->next, struct sb_delivery, link);
 }
 
-static bool is_final(const struct sb_dispatch *d, const struct sb_delivery *dl)
-{
-	return d->policy.retry.endless || (dl->flags & SB_OWED_FINAL);
-}
-
 /* When the first in the queue gets too old for it. */
-static void wish_for_queue_age(struct sb_dispatch *d, uint64_t now)
+static void wish_for_queue_age(struct sb_dispatch *d)
 {
 	const struct sb_delivery *dl = first_of(&d->fresh);
-	uint64_t end, wall = sb_dispatch_wall(d);
+	uint64_t age;
 
-	if (!d->policy.max_queue_age_ms || !dl || is_final(d, dl))
+	if (!d->policy.max_queue_age_ms || !dl || sb_dispatch_never_dies(d, dl))
 		return;
-	end = dl->received_ms + d->policy.max_queue_age_ms;
-	wish(d, now + (end > wall ? end - wall : 0) * SB_NS_PER_MS);
+	age = SB_MIN(sb_dispatch_age_ms(d, dl), d->policy.max_queue_age_ms);
+	wish(d, sb_dispatch_now(d) + (d->policy.max_queue_age_ms - age) * SB_NS_PER_MS);
 }
 
-static bool something_to_send(const struct sb_dispatch *d)
+static void wish_if_to_come(struct sb_dispatch *d, uint64_t at_ns)
 {
-	return d->n_again || d->n_loading || d->n_fresh;
+	if (at_ns && at_ns > sb_dispatch_now(d))
+		wish(d, at_ns);
 }
 
 static void rearm(struct sb_dispatch *d)
 {
-	uint64_t now = sb_dispatch_now(d);
 	const struct sb_heap_node *x = sb_heap_min(&d->due);
 
 	if (d->draining)
 		return;
 	if (x)
 		wish(d, x->key);
-	if (d->rest_until_ns > now)
-		wish(d, d->rest_until_ns);
+	wish_if_to_come(d, d->rest_until_ns);
 	if (d->n_held) {
-		wish(d, now + HELD_ASK_NS);
+		wish(d, sb_dispatch_now(d) + HELD_ASK_NS);
 		return;
 	}
-	wish_for_queue_age(d, now);
-	if (d->breaker.failures && d->breaker.until_ns > now && something_to_send(d))
-		wish(d, d->breaker.until_ns);
+	wish_for_queue_age(d);
+	if (d->n_again || d->n_loading || d->n_fresh)
+		wish_if_to_come(d, d->breaker.until_ns);
 }
 
 /* ------------------------------------------------------------------------------------------------ queues */
@@ -192,24 +186,17 @@ static void bury_doomed(struct sb_dispatch *d)
 	}
 }
 
-static uint64_t age_ms(const struct sb_dispatch *d, const struct sb_delivery *dl)
-{
-	uint64_t wall = sb_dispatch_wall(d);
-
-	return wall > dl->received_ms ? wall - dl->received_ms : 0;
-}
-
 /* Has it waited too long? An untried one in the queue; and behind a target that cannot be reached anybody. */
 static bool outlived(const struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	uint64_t queue_age = d->policy.max_queue_age_ms;
 
-	if (is_final(d, dl))
+	if (sb_dispatch_never_dies(d, dl))
 		return false;
-	if (queue_age && !dl->begun && age_ms(d, dl) >= queue_age) {
+	if (queue_age && !dl->begun && sb_dispatch_age_ms(d, dl) >= queue_age) {
 		dl->reason = SB_R_QUEUE_FULL;
 		sb_delivery_say(dl, SB_SLICE("older than max_queue.age before its first attempt"));
-	} else if (d->breaker.failures && age_ms(d, dl) >= d->policy.retry.max_age_ms) {
+	} else if (d->breaker.failures && sb_dispatch_age_ms(d, dl) >= d->policy.retry.max_age_ms) {
 		if (!dl->begun) {
 			dl->reason = SB_R_CONNECTION_FAILURE;
 			sb_delivery_say(dl, SB_SLICE("the target could not be reached within max_age"));
@@ -241,7 +228,9 @@ bool sb_dispatch_at_max_retrying(const struct sb_dispatch *d)
 
 bool sb_dispatch_open(const struct sb_dispatch *d)
 {
-	return !d->paused && !d->draining && !d->n_held && sb_breaker_allows(&d->breaker, sb_dispatch_now(d));
+	if (d->paused || d->draining || d->n_held)
+		return false;
+	return !d->breaker.failures || sb_breaker_allows(&d->breaker, sb_dispatch_now(d)); /* the clock costs a call */
 }
 
 bool sb_dispatch_idling(const struct sb_dispatch *d)

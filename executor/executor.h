@@ -166,6 +166,7 @@ void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec);
 void sb_dispatch_deliver(struct sb_dispatch *d, struct sb_delivery *dl); /* from its mail; dl moves in */
 void sb_dispatch_tick(struct sb_dispatch *d);
 void sb_dispatch_pause(struct sb_dispatch *d, bool on);
+/* At once; but `lanes` orders what arrives from now on. */
 void sb_dispatch_set_policy(struct sb_dispatch *d, const struct sb_target_policy *p);
 /*
  * Admission, asked by an intake before it journals: is there room for a delivery of this many bytes? Any thread (atomics).

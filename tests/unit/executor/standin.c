@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/journal/journal.h"
 
-/* Stands in for the event and record code until it is there: the same contracts, records as plain copies. */
-
-void sb_event_unref(struct sb_event *ev)
-{
-	if (ev && atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel) == 1)
-		sb_pool_free(ev);
-}
+/* Stands in for the journal's record code until it is there: the same contracts, records as plain copies. */
 
 static int put(struct sb_buf *out, uint32_t type, const void *p, uint32_t n)
 {

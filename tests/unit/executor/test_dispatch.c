@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "world.h"
@@ -265,12 +266,11 @@ static void long_messages_are_cut(void **state)
 	struct world w;
 
 	(void)state;
-	for (size_t i = 0; i + 1 < sizeof(text); i += 2)
-		memcpy(text + i, "\xc3\xa4", 2);
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = i % 2 ? '\xa4' : '\xc3';
 	world_init(&w, &p, 1, 10);
 	add(&w, 1);
 	w.answer = (struct sb_result){ .message = { text, 1025 + 2 }, .tail = { text, sizeof(text) } };
-	w.answer.message.p = text;
 	settle_all(&w, SB_RETRY);
 	assert_int_equal(w.attempt.message.n, 1024);
 	w.answer.message = sb_slice(text + 1, 1500); /* begins within one: the cut at 1024 would too */
@@ -421,6 +421,29 @@ static void those_behind_an_unreachable_target_die_of_age(void **state)
 	world_done(&w);
 }
 
+/* What was under way when the target went away says nothing about the probe that is out. */
+static void there_is_one_probe_at_a_time(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	world_init(&w, &p, 1, 100);
+	add(&w, 10);
+	world_settle(&w, 3, SB_UNREACHABLE);
+	pass_ms(&w, 1000);
+	assert_int_equal(w.n_flight, 4); /* three from before, one probe */
+	world_settle(&w, 0, SB_RELEASED);
+	pass_ms(&w, 0);
+	assert_int_equal(w.n_flight, 3);
+	world_settle(&w, 1, SB_UNREACHABLE); /* number 0 is the probe now */
+	pass_ms(&w, 0);
+	assert_int_equal(w.n_flight, 2);
+	settle_all(&w, SB_DELIVERED);
+	assert_int_equal(w.n_flight, 4);
+	world_done(&w);
+}
+
 static void a_released_one_goes_again_at_once_uncounted_and_alone(void **state)
 {
 	struct sb_target_policy p = WORLD_POLICY;
@@ -541,6 +564,42 @@ static void room_is_reserved_and_given_back_by_outcomes(void **state)
 	world_done(&w);
 }
 
+struct grab {
+	struct world w;
+	atomic_uint_fast64_t taken;
+};
+
+static void *grab(void *arg)
+{
+	struct grab *g = arg;
+
+	for (int i = 0; i < 20000; i++) {
+		if (!sb_dispatch_reserve(g->w.d, 7))
+			continue;
+		assert_true(atomic_fetch_add(&g->taken, 7) + 7 <= 10);
+		atomic_fetch_sub(&g->taken, 7);
+		sb_dispatch_unreserve(g->w.d, 7);
+	}
+	return NULL;
+}
+
+static void two_intakes_never_reserve_more_than_there_is(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct grab g = { .taken = 0 };
+	pthread_t other;
+
+	(void)state;
+	p.max_queue_bytes = 10;
+	world_init(&g.w, &p, 1, 1);
+	assert_int_equal(pthread_create(&other, NULL, grab, &g), 0);
+	grab(&g);
+	pthread_join(other, NULL);
+	assert_true(sb_dispatch_reserve(g.w.d, 10));
+	sb_dispatch_unreserve(g.w.d, 10);
+	world_done(&g.w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -559,11 +618,13 @@ int main(void)
 		cmocka_unit_test(old_ones_die_in_the_queue_even_while_it_is_paused),
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),
+		cmocka_unit_test(there_is_one_probe_at_a_time),
 		cmocka_unit_test(a_released_one_goes_again_at_once_uncounted_and_alone),
 		cmocka_unit_test(retries_and_new_ones_take_turns),
 		cmocka_unit_test(at_max_retrying_no_new_one_is_begun),
 		cmocka_unit_test(paused_and_draining_targets_finish_but_begin_nothing),
 		cmocka_unit_test(room_is_reserved_and_given_back_by_outcomes),
+		cmocka_unit_test(two_intakes_never_reserve_more_than_there_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,22 @@ static char *input_new(uint64_t dno, const struct world_delivery *it, uint32_t *
 	return p;
 }
 
+/* Those that must go alone are redrives of "letter <dno>". */
+static struct sb_slice letter_new(uint64_t dno, const struct world_delivery *it)
+{
+	char *p;
+
+	if (!(it->flags & SB_OWED_ALONE))
+		return (struct sb_slice){ 0 };
+	p = sb_pool_alloc(32);
+	return sb_slice(p, (size_t)snprintf(p, 32, "letter %" PRIu64, dno));
+}
+
+static uint32_t route_of(uint64_t dno)
+{
+	return (uint32_t)dno % 17 + 1;
+}
+
 static const char *const rule = "r";
 
 /* ------------------------------------------------------------------------------------------------ recovery, as the journal's */
@@ -161,7 +177,7 @@ static void check_input(uint64_t dno, const struct world_delivery *it, const str
 
 	memcpy(u.b, &dno, sizeof(dno));
 	sb_uuid_format(&u, id);
-	strcat(id, ".7");
+	snprintf(id + SB_UUID_TEXT, sizeof(id) - SB_UUID_TEXT, ".7");
 	assert_true(sb_slice_eq_str(s->delivery_id, id));
 	if (it->flags & SB_OWED_INPUT) {
 		n = (size_t)snprintf(want, sizeof(want), "in %" PRIu64 "%s", dno, dno % 3 ? "" : "\n");
@@ -248,6 +264,18 @@ static struct sb_buf *on_frames(void *arg)
 	return &w->frames;
 }
 
+static void check_belongings(const struct sb_delivery *dl, const struct world_delivery *it)
+{
+	uint64_t dno = dl->handover.dno;
+	struct sb_slice letter = letter_new(dno, it);
+
+	assert_true(sb_slice_eq(dl->letter, letter));
+	sb_pool_free((char *)letter.p);
+	assert_int_equal(dl->handover.route, route_of(dno));
+	assert_int_equal(dl->handover.at.segment, 1);
+	assert_int_equal(dl->handover.at.offset, dno);
+}
+
 static void outcome(struct world *w, struct sb_delivery *dl)
 {
 	struct world_delivery *it = item_of(w, dl->handover.dno);
@@ -256,6 +284,7 @@ static void outcome(struct world *w, struct sb_delivery *dl)
 		fail_msg("%" PRIu64 " had two outcomes", dl->handover.dno);
 	if (!dl->ev)
 		fail_msg("%" PRIu64 " has an outcome, but no payload", dl->handover.dno);
+	check_belongings(dl, it);
 	it->settled = true;
 }
 
@@ -326,6 +355,7 @@ static void on_read(void *arg, struct sb_journal_read *r)
 	for (unsigned i = 0; i < w->n_served; i++)
 		assert_false(same_purpose(w->served[i], r));
 	assert_true(r->max_bytes > 0 && sb_slice_eq_str(sb_slice_str(r->target), WORLD_TARGET));
+	assert_true(!r->only_dno || r->from.offset == r->only_dno);
 	w->reading[w->n_reading++] = r;
 	w->reads++;
 }
@@ -355,6 +385,8 @@ static void fill(struct world *w, struct sb_journal_read *r, uint64_t dno)
 		.ordinal = 7,
 		.flags = it->flags,
 	};
+	x->route = route_of(dno);
+	x->letter = letter_new(dno, it);
 	x->input = input_new(dno, it, &x->input_n);
 }
 
@@ -431,7 +463,9 @@ uint64_t world_append(struct world *w, uint32_t lane, uint8_t flags, uint32_t si
 	sb_dispatch_reserve_always(w->d, sb_delivery_bytes(dl->ev, input_n));
 	dl->handover.dno = dno;
 	dl->handover.at = (struct sb_position){ 1, dno };
+	dl->handover.route = route_of(dno);
 	dl->handover.next = NULL;
+	dl->letter = letter_new(dno, it);
 	*w->mail_last = &dl->handover;
 	w->mail_last = &dl->handover.next;
 	return dno;
@@ -473,6 +507,8 @@ static void apply(struct world *w, const struct sb_frame *f)
 	assert_int_equal(f->type, SB_REC_RESULT);
 	assert_int_equal(sb_result_view(f->payload, &r), 0);
 	w->result = r;
+	assert_int_equal(r.route, route_of(r.dno));
+	assert_memory_equal(r.receipt.b, &r.dno, sizeof(r.dno));
 	assert_false(item_of(w, r.dno)->done);
 	assert_int_equal(r.attempts, item_of(w, r.dno)->attempts);
 	item_of(w, r.dno)->done = true;
