@@ -15,7 +15,7 @@ static void on_durable(struct sb_mail *m)
 
 uint64_t sb_delivery_bytes(const struct sb_event *ev, uint32_t input_n)
 {
-	return input_n ? input_n : sb_event_bare_bytes(ev);
+	return (uint64_t)ev->n + input_n;
 }
 
 static size_t usable(const void *p)
@@ -167,7 +167,6 @@ void sb_delivery_say(struct sb_delivery *dl, struct sb_slice message)
 
 	if (dl->last_message != dl->first_message)
 		sb_pool_free(dl->last_message);
-	dl->last_message = NULL;
 	if (!dl->first_message)
 		dl->first_message = text;
 	if (text && text != dl->first_message && strcmp(text, dl->first_message) == 0) {

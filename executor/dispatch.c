@@ -8,7 +8,7 @@
 /*
  * The life of a dispatch, arrival of deliveries, and its accounts.
  *
- * Every delivery that is outstanding stands in exactly one account: memory's (`ages`, mem_bytes, mem_inputs) or the
+ * Every delivery that is outstanding stands in exactly one account: memory's (`ages`, mem_bytes, mem_queued) or the
  * journal's (journal_n, journal_bytes). It is counted into the journal's when its number is seen first, by mail or by a
  * read, whichever is earlier; it changes account when it enters memory or is evicted; and leaves with its outcome.
  *
@@ -66,10 +66,8 @@ void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec)
 	SB_ASSERT(d->counted == 0 && d->ages.n == 0);
 	d->rec = rec;
 	d->counted = rec->next_dno ? rec->next_dno - 1 : 0;
-	if (!t || t->n == 0) {
-		d->taken = rec->next_dno;
+	if (!t || t->n == 0)
 		return;
-	}
 	d->journal_n = t->n;
 	d->journal_bytes = t->bytes;
 	d->released_ms = t->oldest_ms;
@@ -99,7 +97,7 @@ void sb_dispatch_enter(struct sb_dispatch *d, struct sb_delivery *dl)
 		sb_dispatch_reserve_always(d, dl->bytes - known);
 	d->journal_bytes -= known;
 	d->journal_n -= d->journal_n > 0;
-	d->mem_inputs += dl->bytes;
+	d->mem_queued += dl->bytes;
 	d->mem_bytes += dl->cost;
 	d->retrying += dl->attempts > 0;
 	sb_heap_push(&d->ages, &dl->age, dl->received_ms);
@@ -110,7 +108,7 @@ static void leave(struct sb_dispatch *d, struct sb_delivery *dl)
 	sb_heap_remove(&d->ages, &dl->age);
 	d->retrying -= dl->attempts > 0;
 	d->mem_bytes -= dl->cost;
-	d->mem_inputs -= dl->bytes;
+	d->mem_queued -= dl->bytes;
 }
 
 void sb_dispatch_evict(struct sb_dispatch *d, struct sb_delivery *dl)
@@ -300,7 +298,7 @@ void sb_dispatch_get_stats(const struct sb_dispatch *d, struct sb_dispatch_stats
 	ret->held = d->n_held;
 	ret->retrying = d->due.n + d->n_loading;
 	ret->queued = d->ages.n - d->in_flight - d->n_held - ret->retrying + d->journal_n;
-	ret->queued_bytes = d->mem_inputs + d->journal_bytes;
+	ret->queued_bytes = d->mem_queued + d->journal_bytes;
 	ret->cache_bytes = d->mem_bytes;
 	ret->blocked_lanes = d->lanes.blocked;
 	ret->oldest_ms = oldest_ms(d);

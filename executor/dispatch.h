@@ -39,10 +39,11 @@ struct sb_dispatch {
 	struct sb_link held;    /* HELD */
 	struct sb_heap due;     /* WAITING */
 	struct sb_heap ages;
+	uint64_t held_rest_ns;  /* how long they wait before they ask again */
 	uint32_t in_flight, n_fresh, n_again, n_loading, n_held;
 	uint64_t retrying;      /* failed at least once; in any state */
 	uint64_t mem_bytes;     /* what they cost */
-	uint64_t mem_inputs;    /* their bytes */
+	uint64_t mem_queued;    /* their bytes, as in max_queue_bytes */
 
 	/* Those that only the journal has. */
 	bool backlog;

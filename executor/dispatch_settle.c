@@ -117,7 +117,7 @@ static void on_released(struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	d->stats.released++;
 	sb_breaker_released(&d->breaker, dl);
-	sb_dispatch_wait(d, dl, sb_dispatch_now(d));
+	sb_dispatch_wait(d, dl, sb_dispatch_now(d) + 1);
 }
 
 static void settle_one(struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_result *r)

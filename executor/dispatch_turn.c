@@ -18,8 +18,10 @@
  * neither a storm of retries nor a stream of new ones starves the other.
  */
 
-#define BEGIN_MOST 256          /* in one go; then the loop gets its turn */
-#define HELD_ASK_NS SB_NS_PER_S /* how often a held target asks for room */
+#define BEGIN_MOST 256 /* in one go; then the loop gets its turn */
+#define HELD_FIRST_NS                                                                                                  \
+	(10 * SB_NS_PER_MS)      /* a held target asks for room again: soon, it may be just one turn's buffer ... */
+#define HELD_LAST_NS SB_NS_PER_S /* ... then ever more seldom */
 
 /* ------------------------------------------------------------------------------------------------ timers */
 
@@ -64,7 +66,7 @@ static void rearm(struct sb_dispatch *d)
 		wish(d, x->key);
 	wish_if_to_come(d, d->rest_until_ns);
 	if (d->n_held) {
-		wish(d, sb_dispatch_now(d) + HELD_ASK_NS);
+		wish(d, sb_dispatch_now(d) + d->held_rest_ns);
 		return;
 	}
 	wish_for_queue_age(d);
@@ -153,6 +155,8 @@ void sb_dispatch_die(struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	if (bury(d, dl))
 		return;
+	if (!d->n_held)
+		d->held_rest_ns = HELD_FIRST_NS;
 	dl->state = SB_DL_HELD;
 	sb_list_push_back(&d->held, &dl->link);
 	d->n_held++;
@@ -168,6 +172,7 @@ static void bury_held(struct sb_dispatch *d)
 		sb_list_unlink(&dl->link);
 		if (!bury(d, dl)) {
 			sb_list_push_front(&d->held, &dl->link);
+			d->held_rest_ns = SB_MIN(2 * d->held_rest_ns, HELD_LAST_NS);
 			return;
 		}
 		d->n_held--;
@@ -275,7 +280,7 @@ static void turns(struct sb_dispatch *d)
 
 	for (unsigned n = 0; sb_dispatch_open(d) && d->in_flight < d->policy.concurrency && (dl = next_turn(d)); n++) {
 		if (n == BEGIN_MOST) {
-			wish(d, sb_dispatch_now(d));
+			wish(d, sb_dispatch_now(d) + 1);
 			return;
 		}
 		unqueue(d, dl);

@@ -75,7 +75,7 @@ struct sb_delivery {
 	uint32_t attempts;           /* counted */
 	uint32_t lane;
 	uint32_t cost;               /* bytes it keeps in memory, counted against cache_bytes */
-	uint32_t bytes;              /* of its input, counted against max_queue_bytes: sb_delivery_bytes */
+	uint32_t bytes;              /* counted against max_queue_bytes: sb_delivery_bytes */
 	const char *rule;            /* interned */
 	struct sb_event *ev;         /* NULL while the payload is not in memory */
 	struct sb_slice input;       /* n 0: the event's bare form. Pool memory, ours */
@@ -95,7 +95,7 @@ struct sb_delivery {
 struct sb_delivery *sb_delivery_new(struct sb_dispatch *d, struct sb_event *ev, const char *rule, uint32_t ordinal,
 	uint32_t lane, uint8_t flags, char *input, uint32_t input_n);
 void sb_delivery_free(struct sb_delivery *dl); /* NULL is fine */
-/* What a delivery counts against max_queue_bytes; input_n 0: it gets the event's bare form. Reserve just this much. */
+/* What a delivery counts against max_queue_bytes: its event, and its own input if it has one. Reserve just this much. */
 uint64_t sb_delivery_bytes(const struct sb_event *ev, uint32_t input_n);
 
 /* ------------------------------------------------------------------------------------------------ dispatch */
@@ -145,7 +145,7 @@ struct sb_dispatch_env {
 struct sb_dispatch_stats {
 	/* Outstanding = in_flight + queued + retrying + held. queued: for its turn, in memory or in the journal. */
 	uint64_t in_flight, queued, retrying, held;
-	uint64_t queued_bytes;     /* inputs of all that is outstanding */
+	uint64_t queued_bytes;     /* of all that is outstanding: sb_delivery_bytes */
 	uint64_t cache_bytes;      /* memory in use */
 	uint64_t blocked_lanes;    /* their first delivery waits for a retry or is held */
 	uint64_t delivered, retries, dead, released, unreachable; /* since start */

@@ -133,7 +133,7 @@ static void a_target_that_settles_at_once_gets_thousands_without_recursion(void 
 	add(&w, 3000);
 	world_pause(&w, false);
 	assert_int_equal(w.delivered, 256); /* then the loop gets its turn */
-	pass_ms(&w, 0);
+	pass_ms(&w, 1);
 	assert_int_equal(w.delivered, 3000);
 	world_done(&w);
 }
@@ -246,11 +246,11 @@ static void a_letter_tells_the_first_and_the_last_error(void **state)
 	w.answer = (struct sb_result){ .message = SB_SLICE("two") };
 	settle_all(&w, SB_RETRY);
 	pass_ms(&w, 10000);
-	w.answer = (struct sb_result){ .message = SB_SLICE("one"), .tail = SB_SLICE("tail three") };
+	w.answer = (struct sb_result){ .message = SB_SLICE("three"), .tail = SB_SLICE("tail three") };
 	settle_all(&w, SB_RETRY);
 	assert_int_equal(w.dead, 1);
 	assert_string_equal(w.letter.first, "one");
-	assert_string_equal(w.letter.last, "one");
+	assert_string_equal(w.letter.last, "three");
 	assert_string_equal(w.letter.tail, "tail three");
 	assert_int_equal(w.letter.attempts, 3);
 	assert_int_equal(w.letter.first_ms, WALL_MS);
@@ -277,6 +277,10 @@ static void long_messages_are_cut(void **state)
 	pass_ms(&w, 10000);
 	settle_all(&w, SB_RETRY);
 	assert_int_equal(w.attempt.message.n, 1023);
+	w.answer.tail.n--; /* ends within one; the cut falls within another */
+	pass_ms(&w, 10000);
+	settle_all(&w, SB_REJECTED);
+	assert_int_equal((unsigned char)w.letter.tail[0], 0xc3);
 	world_done(&w);
 }
 
@@ -434,10 +438,10 @@ static void there_is_one_probe_at_a_time(void **state)
 	pass_ms(&w, 1000);
 	assert_int_equal(w.n_flight, 4); /* three from before, one probe */
 	world_settle(&w, 0, SB_RELEASED);
-	pass_ms(&w, 0);
+	pass_ms(&w, 1);
 	assert_int_equal(w.n_flight, 3);
 	world_settle(&w, 1, SB_UNREACHABLE); /* number 0 is the probe now */
-	pass_ms(&w, 0);
+	pass_ms(&w, 1);
 	assert_int_equal(w.n_flight, 2);
 	settle_all(&w, SB_DELIVERED);
 	assert_int_equal(w.n_flight, 4);
@@ -456,7 +460,7 @@ static void a_released_one_goes_again_at_once_uncounted_and_alone(void **state)
 	w.set_alone = true;
 	world_settle(&w, 0, SB_RELEASED);
 	assert_int_equal(w.n_flight, 0); /* not before the target has returned */
-	pass_ms(&w, 0);
+	pass_ms(&w, 1);
 	assert_int_equal(w.n_flight, 1);
 	assert_int_equal(w.flight[0]->item->attempt, 1);
 	assert_true(w.flight[0]->item->alone);
@@ -553,9 +557,9 @@ static void room_is_reserved_and_given_back_by_outcomes(void **state)
 	assert_true(sb_dispatch_reserve(w.d, 1000));
 	assert_false(sb_dispatch_reserve(w.d, 1));
 	sb_dispatch_unreserve(w.d, 1000);
-	add(&w, 2); /* reserves 2 x ~120 */
-	assert_int_equal(world_stats(&w).queued_bytes, 2 * 119);
-	assert_false(sb_dispatch_reserve(w.d, 1000 - 2 * 119 + 1));
+	add(&w, 2); /* one with meta, one without */
+	assert_int_equal(world_stats(&w).queued_bytes, 134 + 119);
+	assert_false(sb_dispatch_reserve(w.d, 1000 - 134 - 119 + 1));
 	world_settle(&w, 0, SB_DELIVERED);
 	world_settle(&w, 0, SB_REJECTED);
 	assert_true(sb_dispatch_reserve(w.d, 1000));

@@ -355,6 +355,7 @@ static void on_read(void *arg, struct sb_journal_read *r)
 	for (unsigned i = 0; i < w->n_served; i++)
 		assert_false(same_purpose(w->served[i], r));
 	assert_true(r->max_bytes > 0 && sb_slice_eq_str(sb_slice_str(r->target), WORLD_TARGET));
+	assert_int_equal(r->from.segment, 1);
 	assert_true(!r->only_dno || r->from.offset == r->only_dno);
 	w->reading[w->n_reading++] = r;
 	w->reads++;
