@@ -534,7 +534,7 @@ static bool listed(const char *const *also, struct sb_slice key)
 
 static const char *nearest_key(const struct sb_field *rows, const char *const *also, const char *word)
 {
-	const char *all[CANDIDATES_MAX];
+	const char *all[CANDIDATES_MAX] = { NULL };
 	size_t n = 0;
 
 	for (; rows->key && n < CANDIDATES_MAX; rows++)
