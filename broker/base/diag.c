@@ -82,6 +82,8 @@ static struct sb_slice line_of(struct sb_slice text, unsigned line)
 {
 	const char *p = text.p, *end = text.p + text.n, *nl;
 
+	if (text.n == 0)
+		return sb_slice(NULL, 0);
 	while (--line && p < end) {
 		nl = memchr(p, '\n', (size_t)(end - p));
 		p = nl ? nl + 1 : end;
