@@ -70,7 +70,7 @@ void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec)
 		return;
 	d->journal_n = t->n;
 	d->journal_bytes = t->bytes;
-	d->released_ms = t->oldest_ms;
+	d->oldest_ms = t->oldest_ms;
 	sb_dispatch_reserve_always(d, t->bytes);
 	d->backlog = true;
 	d->from = t->from;
@@ -238,8 +238,6 @@ void sb_dispatch_deliver(struct sb_dispatch *d, struct sb_delivery *dl)
 		sb_dispatch_turn_to_backlog(d, dl->handover.at);
 	if (d->backlog) {
 		d->released = dno;
-		if (!d->released_ms)
-			d->released_ms = dl->received_ms;
 		sb_delivery_free(dl);
 	} else {
 		d->taken = dno + 1;
@@ -279,7 +277,7 @@ static uint64_t oldest_ms(const struct sb_dispatch *d)
 
 	if (x)
 		return x->key;
-	return d->journal_n ? d->released_ms : 0;
+	return d->journal_n ? d->oldest_ms : 0;
 }
 
 static uint64_t unreachable_until_ms(const struct sb_dispatch *d)

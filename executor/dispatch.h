@@ -51,7 +51,7 @@ struct sb_dispatch {
 	uint64_t taken;              /* every delivery of the target below this number was taken to memory or into a lane's range */
 	uint64_t counted;            /* the highest number that was counted as outstanding */
 	uint64_t released;           /* the highest number that was let go on arrival */
-	uint64_t released_ms;        /* received_ms of the first that was let go since the cursor last moved; 0: none */
+	uint64_t oldest_ms;         /* of what recovery found, until the first of it is in memory; 0: not known */
 	uint64_t journal_n, journal_bytes;
 	uint64_t rest_until_ns;      /* a read brought nothing new: not at once again */
 	struct sb_reader *cursor, *load, *lane_read; /* made on first use */

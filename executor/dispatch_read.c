@@ -145,7 +145,6 @@ void sb_dispatch_turn_to_backlog(struct sb_dispatch *d, struct sb_position from)
 {
 	d->backlog = true;
 	d->from = from;
-	d->released_ms = 0;
 }
 
 static void cursor_done(struct sb_dispatch *d, struct sb_journal_read *r)
@@ -153,7 +152,7 @@ static void cursor_done(struct sb_dispatch *d, struct sb_journal_read *r)
 	uint64_t horizon = SB_MAX(d->taken, horizon_of(r));
 
 	rest_if_idle(d, r, horizon);
-	d->released_ms = 0;
+	d->oldest_ms = 0;
 	for (unsigned i = 0; i < r->n; i++) {
 		struct sb_delivery *dl = from_item(d, &r->item[i]);
 
@@ -161,7 +160,6 @@ static void cursor_done(struct sb_dispatch *d, struct sb_journal_read *r)
 			continue;
 		SB_ASSERT(dl->handover.dno >= d->taken); /* or it would be delivered twice */
 		d->taken = dl->handover.dno + 1;
-		d->released_ms = dl->received_ms;
 		sb_dispatch_counted(d, dl->handover.dno, dl->bytes);
 		sb_dispatch_take(d, dl);
 	}

@@ -78,6 +78,7 @@ static void what_does_not_fit_is_read_again_in_order(void **state)
 	assert_int_equal(w.delivered, 1000);
 	assert_false(world_stats(&w).backlog);
 	assert_true(w.reads > 20 && w.reads < 500);
+	assert_in_range(w.scanned, 900, 1000); /* each was looked at once */
 	w.reads = 0;
 	add(&w, 3, 0);
 	assert_int_equal(w.delivered, 1003);
@@ -203,6 +204,49 @@ static void the_cache_can_be_full_of_retries(void **state)
 	world_done(&w);
 }
 
+/* An event that owes us many is one frame: reading stops within it, and goes on there. */
+static void one_event_may_be_longer_than_memory(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	p.cache_bytes = SMALL_CACHE;
+	world_init(&w, &p, 1, 2000);
+	add(&w, 5, 0);
+	w.event_first = 6;
+	add(&w, 500, 0);
+	w.event_first = 0;
+	add(&w, 5, 0);
+	run_down(&w);
+	assert_int_equal(w.delivered, 510);
+	world_done(&w);
+}
+
+static void a_disk_that_does_not_answer_is_not_asked_in_a_hurry(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+	uint64_t before;
+
+	(void)state;
+	p.cache_bytes = SMALL_CACHE;
+	world_init(&w, &p, 1, 2000);
+	add(&w, 100, 0);
+	w.disk_dead = true;
+	answer(&w, delivered);
+	while (w.n_flight)
+		world_settle(&w, 0, SB_DELIVERED);
+	world_flush(&w); /* comes to an end */
+	before = w.reads;
+	pass_ms(&w, 1000);
+	assert_in_range(w.reads - before, 50, 100);
+	w.disk_dead = false;
+	pass_ms(&w, 10);
+	assert_int_equal(w.delivered, 100);
+	world_done(&w);
+}
+
 /* ------------------------------------------------------------------------------------------------ damage */
 
 static void damaged_frames_do_not_stop_the_others(void **state)
@@ -280,6 +324,34 @@ static void a_restart_goes_on_where_it_stopped(void **state)
 	assert_int_equal(w.delivered, 11);
 	assert_int_equal(w.result.attempts, 2);
 	assert_int_equal(outstanding(&w), 0);
+	world_done(&w);
+}
+
+static void a_restart_remembers_what_failed(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	p.retry.max_retries = 1;
+	world_init(&w, &p, 1, 10);
+	w.set_alone = true;
+	add(&w, 1, 0);
+	world_settle(&w, 0, SB_RELEASED);
+	pass_ms(&w, 1);
+	w.answer = (struct sb_result){ .reason = SB_R_TIMEOUT, .message = SB_SLICE("slow") };
+	world_settle(&w, 0, SB_RETRY);
+	world_commit(&w);
+	world_restart(&w);
+	pass_ms(&w, 2000);
+	assert_true(w.flight[0]->item->alone);
+	w.answer = (struct sb_result){ .reason = SB_R_INTERNAL_ERROR, .message = SB_SLICE("worse") };
+	world_settle(&w, 0, SB_RETRY);
+	assert_int_equal(w.dead, 1);
+	assert_int_equal(w.letter.attempts, 2);
+	assert_string_equal(w.letter.first, "before the restart"); /* what the world's journal says */
+	assert_string_equal(w.letter.last, "worse");
+	assert_int_equal(w.letter.first_ms, w.item[0].received_ms);
 	world_done(&w);
 }
 
@@ -452,9 +524,12 @@ int main(void)
 		cmocka_unit_test(memory_stays_flat_with_a_million_for_a_dead_target),
 		cmocka_unit_test(waiting_payloads_make_room_and_are_loaded_when_due),
 		cmocka_unit_test(the_cache_can_be_full_of_retries),
+		cmocka_unit_test(one_event_may_be_longer_than_memory),
+		cmocka_unit_test(a_disk_that_does_not_answer_is_not_asked_in_a_hurry),
 		cmocka_unit_test(damaged_frames_do_not_stop_the_others),
 		cmocka_unit_test(a_payload_that_cannot_be_read_again_is_given_up),
 		cmocka_unit_test(a_restart_goes_on_where_it_stopped),
+		cmocka_unit_test(a_restart_remembers_what_failed),
 		cmocka_unit_test(a_jump_of_the_wall_clock_neither_fires_nor_stalls),
 		cmocka_unit_test(a_jump_while_running_changes_no_wait),
 		cmocka_unit_test(a_failing_lane_blocks_only_itself),

@@ -563,6 +563,11 @@ static void room_is_reserved_and_given_back_by_outcomes(void **state)
 	world_settle(&w, 0, SB_DELIVERED);
 	world_settle(&w, 0, SB_REJECTED);
 	assert_true(sb_dispatch_reserve(w.d, 1000));
+	p.max_queue_bytes = 1500;
+	sb_dispatch_set_policy(w.d, &p);
+	assert_true(sb_dispatch_reserve(w.d, 500));
+	assert_false(sb_dispatch_reserve(w.d, 1));
+	sb_dispatch_unreserve(w.d, 500);
 	sb_dispatch_reserve_always(w.d, 5000);
 	sb_dispatch_unreserve(w.d, 6000);
 	world_done(&w);

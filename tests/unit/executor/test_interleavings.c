@@ -25,7 +25,7 @@ struct mood { /* of one run */
 	unsigned fail_pct, unreachable_pct, released_pct, rejected_pct;
 	uint32_t sick_lane; /* fails always; 0: none */
 	uint32_t size;
-	bool lanes, odd_flags, operators;
+	bool lanes, odd_flags, operators, large_events;
 };
 
 static unsigned upto(struct world *w, unsigned n)
@@ -52,6 +52,7 @@ static struct mood mood_of(struct sb_rand *r)
 	m.sick_lane = sb_rand_below(r, 2) ? 1 : 0;
 	m.odd_flags = sb_rand_below(r, 2);
 	m.operators = sb_rand_below(r, 2);
+	m.large_events = sb_rand_below(r, 2);
 	return m;
 }
 
@@ -76,11 +77,15 @@ static void append(struct world *w, struct mood *m)
 	static const uint8_t odd[] = { SB_OWED_INPUT, SB_OWED_ALONE, SB_OWED_FINAL, SB_OWED_STILLBORN };
 
 	for (unsigned n = 1 + upto(w, 15); n && m->deliveries; n--, m->deliveries--) {
+		w->event_first = m->large_events && percent(w, 70) ? w->event_first : 0;
 		if (percent(w, 20))
 			world_append_other(w);
 		world_append(w, m->lanes ? 1 + upto(w, LANES - 1) : 0,
 			m->odd_flags && percent(w, 20) ? odd[upto(w, 3)] : 0, 1 + upto(w, m->size));
+		if (!w->event_first)
+			w->event_first = w->n;
 	}
+	w->event_first = 0; /* what is durable is whole */
 }
 
 static void settle_one(struct world *w, const struct mood *m)
@@ -184,6 +189,7 @@ static void check_empty(struct world *w)
 	p.max_queue_bytes = 1;
 	sb_dispatch_set_policy(w->d, &p);
 	assert_true(sb_dispatch_reserve(w->d, 1));
+	assert_false(sb_dispatch_reserve(w->d, 1));
 }
 
 static uint64_t run(uint64_t seed)

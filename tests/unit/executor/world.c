@@ -15,6 +15,12 @@ static struct world_delivery *item_of(struct world *w, uint64_t dno)
 	return &w->item[dno - 1];
 }
 
+/* Where its frame begins; what comes next, behind the last. */
+static struct sb_position place_of(struct world *w, uint64_t dno)
+{
+	return (struct sb_position){ 1, dno > w->n ? dno : item_of(w, dno)->first };
+}
+
 static void trace(struct world *w, const char *what, uint64_t dno)
 {
 	struct {
@@ -105,6 +111,8 @@ const struct sb_recovered_attempt *sb_recovery_attempt(const struct sb_recovery 
 		.due_wall_ms = it->due_wall_ms,
 		.first_wall_ms = it->received_ms,
 		.attempts = it->recorded,
+		.reason = (enum sb_record_reason)it->reason,
+		.alone = it->alone,
 		.message = message,
 	};
 	return &w->rec_attempt;
@@ -124,7 +132,7 @@ static void recover(struct world *w)
 		if (!it->ours || it->done)
 			continue;
 		if (w->rec_target.n++ == 0)
-			w->rec_target.from = (struct sb_position){ 1, dno };
+			w->rec_target.from = place_of(w, dno);
 		w->rec_target.bytes += it->size * (w->estimate_pct ? w->estimate_pct : 100) / 100;
 		if (!w->rec_target.oldest_ms || it->received_ms < w->rec_target.oldest_ms)
 			w->rec_target.oldest_ms = it->received_ms;
@@ -273,7 +281,7 @@ static void check_belongings(const struct sb_delivery *dl, const struct world_de
 	sb_pool_free((char *)letter.p);
 	assert_int_equal(dl->handover.route, route_of(dno));
 	assert_int_equal(dl->handover.at.segment, 1);
-	assert_int_equal(dl->handover.at.offset, dno);
+	assert_int_equal(dl->handover.at.offset, it->first);
 }
 
 static void outcome(struct world *w, struct sb_delivery *dl)
@@ -356,7 +364,7 @@ static void on_read(void *arg, struct sb_journal_read *r)
 		assert_false(same_purpose(w->served[i], r));
 	assert_true(r->max_bytes > 0 && sb_slice_eq_str(sb_slice_str(r->target), WORLD_TARGET));
 	assert_int_equal(r->from.segment, 1);
-	assert_true(!r->only_dno || r->from.offset == r->only_dno);
+	assert_true(!r->only_dno || r->from.offset == item_of(w, r->only_dno)->first);
 	w->reading[w->n_reading++] = r;
 	w->reads++;
 }
@@ -380,7 +388,7 @@ static void fill(struct world *w, struct sb_journal_read *r, uint64_t dno)
 	*x = (struct sb_backlog_item){
 		.ev = event_new(dno, it),
 		.dno = dno,
-		.at = { 1, dno },
+		.at = place_of(w, dno),
 		.rule = rule,
 		.lane = it->lane,
 		.ordinal = 7,
@@ -396,11 +404,12 @@ static void serve(struct world *w, struct sb_journal_read *r)
 	uint64_t dno = SB_MAX(r->from.offset, 1), scanned = 0;
 	size_t bytes = 0;
 
-	for (; dno <= w->n; dno++, scanned++) {
+	for (; dno <= w->n; dno++) {
 		if ((r->until_dno && dno >= r->until_dno) || r->n == SB_READ_ITEMS || bytes >= r->max_bytes)
 			break;
 		if (w->scan_most && scanned >= w->scan_most && !r->only_dno)
 			break;
+		scanned += dno >= r->min_dno;
 		if (!wanted(w, r, dno))
 			continue;
 		if (w->item[dno - 1].damaged) {
@@ -412,8 +421,9 @@ static void serve(struct world *w, struct sb_journal_read *r)
 		if (r->only_dno)
 			break;
 	}
-	r->from = (struct sb_position){ 1, dno };
+	r->from = place_of(w, dno);
 	r->horizon = dno;
+	w->scanned += scanned;
 	r->end = dno > w->n;
 }
 
@@ -458,12 +468,13 @@ uint64_t world_append(struct world *w, uint32_t lane, uint8_t flags, uint32_t si
 	assert_true(dno <= w->most);
 	it = &w->item[w->n++];
 	*it = (struct world_delivery){ .lane = lane, .size = size, .flags = flags, .ours = true };
+	it->first = w->event_first ? w->event_first : dno;
 	it->received_ms = sb_wall_ms(&w->clock.clock);
 	input = input_new(dno, it, &input_n);
 	dl = sb_delivery_new(w->d, event_new(dno, it), rule, 7, lane, flags, input, input_n);
 	sb_dispatch_reserve_always(w->d, sb_delivery_bytes(dl->ev, input_n));
 	dl->handover.dno = dno;
-	dl->handover.at = (struct sb_position){ 1, dno };
+	dl->handover.at = place_of(w, dno);
 	dl->handover.route = route_of(dno);
 	dl->handover.next = NULL;
 	dl->letter = letter_new(dno, it);
@@ -476,6 +487,7 @@ void world_append_other(struct world *w)
 {
 	assert_true(w->n < w->most);
 	w->item[w->n++] = (struct world_delivery){ .size = 10 };
+	w->item[w->n - 1].first = w->event_first ? w->event_first : w->n;
 }
 
 bool world_mail(struct world *w)
@@ -499,6 +511,8 @@ static void apply(struct world *w, const struct sb_frame *f)
 	if (f->type == SB_REC_ATTEMPT) {
 		assert_int_equal(sb_attempt_view(f->payload, &a), 0);
 		item_of(w, a.dno)->recorded = a.attempts;
+		item_of(w, a.dno)->alone = a.alone;
+		item_of(w, a.dno)->reason = (enum sb_reason)a.reason;
 		item_of(w, a.dno)->due_wall_ms = a.due_wall_ms;
 		w->attempt = a;
 		snprintf(w->attempt_message, sizeof(w->attempt_message), "%.*s", SB_SLICE_ARG(a.message));

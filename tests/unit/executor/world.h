@@ -26,6 +26,8 @@ struct world_delivery { /* what the journal and the oracle know of one */
 	bool begun, flying;
 	uint32_t attempts;     /* counted in this life, on top of those recorded before */
 	uint32_t recorded;     /* of the last durable ATTEMPT frame */
+	uint64_t first;        /* number of the first delivery of its event: where its frame is */
+	bool alone;            /* as recorded */
 	uint64_t due_wall_ms, due_ns, received_ms;
 	enum sb_reason reason;
 };
@@ -39,7 +41,7 @@ struct world {
 	struct sb_target_policy policy;
 	struct sb_dispatch *d;
 
-	/* journal; number n stands at item[n - 1], position (1, n) */
+	/* journal; number n stands at item[n - 1], position (1, number of the first of its event) */
 	struct world_delivery *item;
 	uint64_t n, most;
 	struct sb_buf frames;
@@ -52,6 +54,8 @@ struct world {
 	struct sb_recovery rec;
 	struct sb_recovered_target rec_target;
 	struct sb_recovered_attempt rec_attempt;
+	uint64_t event_first; /* what is appended joins this event; 0: begins one */
+	uint64_t scanned;     /* numbers that reads have looked at */
 	bool skips_done;   /* reads leave out what has its outcome */
 	uint64_t scan_most; /* a read gives up after that many numbers without a find; 0: never */
 	bool disk_dead;    /* reads bring nothing */
@@ -89,7 +93,7 @@ struct world {
 
 void world_init(struct world *w, const struct sb_target_policy *p, uint64_t seed, uint64_t most);
 void world_done(struct world *w);
-/* A delivery of our target: it is durable, its mail is on its way. Returns its number. */
+/* A delivery of our target: it is durable, its mail is on its way. Returns its number. An event of its own, unless event_first. */
 uint64_t world_append(struct world *w, uint32_t lane, uint8_t flags, uint32_t size);
 void world_append_other(struct world *w); /* another target's */
 bool world_mail(struct world *w);         /* lets the next mail arrive; false: there is none */
