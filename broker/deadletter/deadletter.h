@@ -26,11 +26,21 @@ struct sb_deadletters_conf {
 	uint64_t max_bytes;  /* of stored letters, default 1 GiB; at the limit the target is held */
 };
 
+/*
+ * Opens, and makes a file that is not there. read_only works beside a daemon that writes; without a file, or before the
+ * first open for writing, it is SB_E_MISSING: there are no letters. SB_E_VERSION: written by a newer program, left as it
+ * is. The table is used by one thread at a time.
+ */
 int sb_deadletters_open(const char *path, bool read_only, const struct sb_deadletters_conf *conf,
 	struct sb_deadletters **ret, struct sb_err *err);
 void sb_deadletters_close(struct sb_deadletters *d);
 
-/* Store several in one transaction; seq[i] is the journal's number of rec[i]. Already there: nothing happens. */
+/*
+ * Store several in one transaction; seq[i] is the journal's number of rec[i]. Already there: nothing happens. A record
+ * with `redrive_of` gives that letter one more life under its old id. A forwarded one is not stored, and the letter whose
+ * redrive it was goes: its new life is the dead-letter target's. last_seq becomes the highest seq ever given, so records
+ * must come in the order of the journal: one that is overtaken would not be sent again after a crash.
+ */
 int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
 	struct sb_err *err);
 int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_err *err);
@@ -38,8 +48,8 @@ int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_e
 bool sb_deadletters_room(const struct sb_deadletters *d, uint64_t bytes);
 
 struct sb_letter_filter {
-	const char *id, *target, *rule, *error, *bus; /* NULL: any */
-	uint64_t older_than_ms, newer_than_ms;        /* wall times of death; 0: any */
+	const char *id, *target, *rule, *error, *bus; /* NULL: any; error is a code: "TIMEOUT" */
+	uint64_t older_than_ms, newer_than_ms;        /* wall times of death: before, at or after; 0: any */
 	uint64_t limit;                               /* 0: no limit */
 	uint64_t after_rowid;                         /* continue behind this row */
 	bool redriving_too;
@@ -52,7 +62,7 @@ struct sb_letter {
 	uint32_t lives;             /* 1: died once */
 	struct sb_slice history;    /* JSON array of earlier lives */
 };
-/* Oldest first. Stops when fn returns non-zero and returns that. -1: error. */
+/* Oldest first. Stops when fn returns non-zero and returns that. -1: error. fn may change the table. */
 int sb_deadletters_each(struct sb_deadletters *d, const struct sb_letter_filter *f,
 	int (*fn)(void *arg, const struct sb_letter *l), void *arg, struct sb_err *err);
 
@@ -80,7 +90,12 @@ struct sb_deadletters_stats {
 };
 void sb_deadletters_get_stats(const struct sb_deadletters *d, struct sb_deadletters_stats *ret); /* any thread */
 
-/* One letter as the members of a JSON object, EventBridge's attribute names included; `full` adds event and input. */
+/*
+ * One letter as the members of a JSON object (no braces), on one line: id, event_id, bus, origin, rule, target, state, lives,
+ * attempts, generation, error_code, error, first_error, received, first_attempt, last_attempt, died, and `attributes` with
+ * EventBridge's names (RULE_ARN ... RETRY_ATTEMPTS). `full` adds stderr_tail, history, event and input; an event that is no
+ * JSON is a string. -1: the buffer's cap.
+ */
 int sb_letter_json(const struct sb_letter *l, bool full, struct sb_buf *out);
 
 #endif

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scene.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "broker/base/fault.h"
+#include "broker/deadletter/table.h"
+
+/* ------------------------------------------------------------------------------------------------ storing */
+
+static void a_letter_is_kept_whole_and_found_after_reopening(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = record("a.0");
+	struct copy c;
+
+	(void)state;
+	store(d, &r, 41);
+	sb_deadletters_close(d);
+	d = open_table();
+	get(d, "a.0", &c);
+	assert_int_equal(c.lives, 1);
+	assert_int_equal(c.attempts, 5);
+	assert_int_equal(c.dead_ms, NOW);
+	assert_string_equal(c.history, "[]");
+	assert_string_equal(c.message, "no \"stock\"");
+	assert_string_equal(c.event, event_text);
+	assert_string_equal(c.input, "{\"order\":1}");
+	json_decref(c.json);
+	assert_int_equal(last_seq(d), 41);
+	assert_totals(d, 1, 0);
+	sb_deadletters_close(d);
+}
+
+static void storing_twice_is_storing_once(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r[3] = { record("a.0"), record("b.0"), record("a.0") };
+	const uint64_t seq[3] = { 1, 2, 3 };
+	struct sb_err err;
+
+	(void)state;
+	assert_int_equal(sb_deadletters_store(d, r, seq, 3, &err), 0);
+	assert_int_equal(sb_deadletters_store(d, r, seq, 2, &err), 0);
+	assert_int_equal(sb_deadletters_store(d, r, seq, 0, &err), 0);
+	assert_all(d, "a.0 b.0");
+	assert_totals(d, 2, 0);
+	assert_int_equal(last_seq(d), 3);
+	sb_deadletters_close(d);
+}
+
+static void a_failed_commit_leaves_nothing_and_can_be_repeated(void **state)
+{
+#ifdef SB_FAULTS
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r[2] = { record("a.0"), record("b.0") };
+	const uint64_t seq[2] = { 1, 2 };
+	struct sb_err err;
+
+	(void)state;
+	assert_int_equal(sb_fault_arm("deadletter.commit:1:err"), 0);
+	assert_int_equal(sb_deadletters_store(d, r, seq, 2, &err), -1);
+	assert_totals(d, 0, 0);
+	assert_int_equal(last_seq(d), 0);
+	assert_int_equal(sb_fault_arm(""), 0);
+	assert_int_equal(sb_deadletters_store(d, r, seq, 2, &err), 0);
+	assert_totals(d, 2, 0);
+	sb_deadletters_close(d);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
+static void messages_that_are_no_utf8_become_readable(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = record("a.0");
+	char tail[SB_RECORD_TAIL + 100];
+	struct copy c;
+
+	(void)state;
+	memset(tail, 't', sizeof(tail));
+	r.message = sb_slice("a\xff\0z\xc3", 5);
+	r.tail = sb_slice(tail, sizeof(tail));
+	store(d, &r, 1);
+	get(d, "a.0", &c);
+	assert_string_equal(c.message, "a\xef\xbf\xbd\xef\xbf\xbdz\xef\xbf\xbd");
+	assert_int_equal(strlen(c.tail), SB_RECORD_TAIL);
+	json_decref(c.json);
+	sb_deadletters_close(d);
+}
+
+static void room_ends_at_max_bytes_and_comes_back_with_a_purge(void **state)
+{
+	const struct sb_deadletters_conf small = { .keep_ms = DAY, .max_bytes = 4000 };
+	struct sb_deadletters *d = open_with(false, &small);
+	struct sb_err err;
+	uint64_t n;
+	char id[16];
+
+	(void)state;
+	assert_true(sb_deadletters_room(d, 4000 - LETTER_OVERHEAD));
+	assert_false(sb_deadletters_room(d, 4000 - LETTER_OVERHEAD + 1));
+	assert_false(sb_deadletters_room(d, UINT64_MAX - 10));
+	for (unsigned i = 0; sb_deadletters_room(d, strlen(event_text)); i++) {
+		assert_true(i < 20);
+		snprintf(id, sizeof(id), "x.%u", i);
+		store_id(d, id, i + 1);
+	}
+	store_id(d, "late", 100); /* its DEAD record is in the journal already: it is taken */
+	assert_false(sb_deadletters_room(d, 1));
+	assert_int_equal(sb_deadletters_purge(d, &(struct sb_letter_filter){ 0 }, &n, &err), 0);
+	assert_true(n > 2);
+	assert_true(sb_deadletters_room(d, 4000 - LETTER_OVERHEAD));
+	assert_totals(d, 0, 0);
+	sb_deadletters_close(d);
+}
+
+/* ------------------------------------------------------------------------------------------------ redrive */
+
+static void a_letter_is_claimed_once_and_hidden_while_it_is_redriven(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_err err;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	store_id(d, "b.0", 2);
+	assert_true(claim(d, "a.0"));
+	assert_false(claim(d, "a.0"));
+	assert_false(claim(d, "none"));
+	assert_found(d, (struct sb_letter_filter){ 0 }, "b.0");
+	assert_all(d, "a.0 b.0");
+	assert_totals(d, 2, 1);
+	assert_int_equal(sb_deadletters_unclaim(d, SB_SLICE("a.0"), &err), 0);
+	assert_totals(d, 2, 0);
+	assert_true(claim(d, "a.0"));
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), &err), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), &err), 0);
+	assert_all(d, "b.0");
+	assert_totals(d, 1, 0);
+	sb_deadletters_close(d);
+}
+
+static struct sb_dead_record next_life(const char *delivery, const char *message)
+{
+	struct sb_dead_record r = record(delivery);
+
+	r.redrive_of = SB_SLICE("a.0");
+	r.message = sb_slice_str(message);
+	r.dead_ms = NOW + 5000;
+	r.attempts = 2;
+	return r;
+}
+
+static void a_failed_redrive_brings_the_letter_back_with_its_history(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = next_life("r.0", "still no stock");
+	const char *died, *was;
+	struct copy c;
+	json_t *past;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	assert_true(claim(d, "a.0"));
+	store(d, &r, 9);
+	store(d, &r, 9); /* the journal says it again after a crash */
+	assert_all(d, "a.0");
+	assert_totals(d, 1, 0);
+	get(d, "a.0", &c);
+	assert_int_equal(c.lives, 2);
+	assert_int_equal(c.attempts, 2);
+	assert_false(c.redriving);
+	assert_string_equal(c.message, "still no stock");
+	past = json_object_get(c.json, "history");
+	assert_int_equal(json_array_size(past), 1);
+	assert_int_equal(json_unpack(json_array_get(past, 0), "{s:s, s:s}", "died", &died, "message", &was), 0);
+	assert_string_equal(died, "2026-11-24T08:19:53.250Z");
+	assert_string_equal(was, "no \"stock\"");
+	json_decref(c.json);
+	sb_deadletters_close(d);
+}
+
+static void history_is_bounded_and_lives_count_on(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct copy c;
+	json_int_t generation;
+	char id[16];
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	for (unsigned i = 0; i < 40; i++) {
+		struct sb_dead_record r;
+
+		snprintf(id, sizeof(id), "r.%u", i);
+		r = next_life(id, "x");
+		r.generation = 100 + i;
+		assert_true(claim(d, "a.0"));
+		store(d, &r, 10 + i);
+	}
+	get(d, "a.0", &c);
+	assert_int_equal(c.lives, 41);
+	assert_int_equal(json_array_size(json_object_get(c.json, "history")), LETTER_HISTORY);
+	generation = json_integer_value(json_object_get(json_array_get(json_object_get(c.json, "history"), 31), "generation"));
+	assert_int_equal(generation, 138); /* the life before this one */
+	json_decref(c.json);
+	sb_deadletters_close(d);
+}
+
+static void a_redrive_whose_letter_was_purged_makes_a_letter_of_its_own(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = next_life("r.0", "x");
+
+	(void)state;
+	store(d, &r, 9);
+	store(d, &r, 9);
+	assert_all(d, "r.0");
+	assert_totals(d, 1, 0);
+	sb_deadletters_close(d);
+}
+
+static void a_forwarded_letter_is_not_stored_and_its_redriven_one_goes(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = next_life("r.0", "x");
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	assert_true(claim(d, "a.0"));
+	r.forwarded = true;
+	store(d, &r, 9);
+	assert_all(d, "");
+	assert_int_equal(last_seq(d), 9);
+	assert_totals(d, 0, 0);
+	sb_deadletters_close(d);
+}
+
+static void after_a_restart_only_pending_redrives_stay_claimed(void **state)
+{
+	const struct sb_slice pending[] = { SB_SLICE("b.0"), SB_SLICE("gone") };
+	struct sb_deadletters *d = open_table();
+	struct sb_err err;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	store_id(d, "b.0", 2);
+	store_id(d, "c.0", 3);
+	claim(d, "a.0");
+	claim(d, "b.0");
+	claim(d, "c.0");
+	sb_deadletters_close(d);
+	d = open_table();
+	assert_int_equal(sb_deadletters_reconcile(d, pending, SB_LEN(pending), &err), 0);
+	assert_found(d, (struct sb_letter_filter){ 0 }, "a.0 c.0");
+	assert_totals(d, 3, 1);
+	assert_int_equal(sb_deadletters_reconcile(d, NULL, 0, &err), 0);
+	assert_totals(d, 3, 0);
+	sb_deadletters_close(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCENE(a_letter_is_kept_whole_and_found_after_reopening),
+		SCENE(storing_twice_is_storing_once),
+		SCENE(a_failed_commit_leaves_nothing_and_can_be_repeated),
+		SCENE(messages_that_are_no_utf8_become_readable),
+		SCENE(room_ends_at_max_bytes_and_comes_back_with_a_purge),
+		SCENE(a_letter_is_claimed_once_and_hidden_while_it_is_redriven),
+		SCENE(a_failed_redrive_brings_the_letter_back_with_its_history),
+		SCENE(history_is_bounded_and_lives_count_on),
+		SCENE(a_redrive_whose_letter_was_purged_makes_a_letter_of_its_own),
+		SCENE(a_forwarded_letter_is_not_stored_and_its_redriven_one_goes),
+		SCENE(after_a_restart_only_pending_redrives_stay_claimed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
