@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_CLI_CLI_H
+#define SB_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "broker/base/diag.h"
+
+/*
+ * The command line: one table of verbs, one file a verb (cmd_<verb>.c). Parsing, help, nearest names and the options that
+ * every verb has (-c, -o, --color, -q, -h) live in cli.c. A verb is a function of its struct sb_cli that returns an exit code;
+ * it prints data on cli->out and everything else on cli->err, so that tests run it in their own process.
+ */
+
+/* Frozen; docs and tests name them. Warnings never change the code unless --strict. */
+enum sb_exit {
+	SB_EXIT_OK = 0,
+	SB_EXIT_NO = 1,          /* the answer is no: findings, no match */
+	SB_EXIT_USAGE = 2,       /* usage error or unreadable input */
+	SB_EXIT_CONFIG = 3,      /* configuration or rules invalid, nothing was done */
+	SB_EXIT_UNREACHABLE = 4,
+	SB_EXIT_REFUSED = 5,
+	SB_EXIT_PARTIAL = 6,     /* some entries failed */
+	SB_EXIT_TIMEOUT = 124,
+};
+
+struct sb_cli_option {
+	const char *name; /* "strict" for --strict */
+	char letter;      /* 's' for -s; 0: none */
+	const char *arg;  /* "FILE": takes a value; NULL: a flag */
+	const char *doc;
+};
+
+struct sb_cli;
+struct sb_cli_verb {
+	const char *name, *summary;           /* summary: one line, lower-case, no full stop */
+	const char *usage;                    /* behind "signalbox check ": "[OPTION...]" */
+	const struct sb_cli_option *options;  /* its own; ends with a zero row; may be NULL */
+	const char *formats;                  /* what -o takes, the default first: "table json"; NULL: "table json" */
+	const char *details;                  /* examples and the like, for help; may be NULL */
+	size_t min_args, max_args;            /* words that are no options */
+	int (*run)(struct sb_cli *cli);       /* returns enum sb_exit */
+	bool hidden;                          /* not in help: the spawner */
+};
+
+#define SB_CLI_VALUES 24
+struct sb_cli {
+	const struct sb_cli_verb *verb, *verbs; /* the table, a zero row behind the last */
+	const char *value[SB_CLI_VALUES];       /* of verb->options, by row; NULL: not given, "": a flag that was */
+	char **arg;                             /* words that are no options, NULL behind the last */
+	size_t n_args;
+	const char *config;                     /* -c, else SIGNALBOX_CONFIG, else signalbox.yaml */
+	const char *format;                     /* -o, else the verb's first */
+	bool quiet;                             /* -q: no chatter on err beyond errors */
+	bool color_out, color_err;              /* decided by --color, NO_COLOR, CLICOLOR_FORCE, TERM and the terminal */
+	FILE *out, *err;
+};
+
+/* Everything: parse, run the verb, return its code. `verbs` ends with a zero row. */
+int sb_cli_main(int argc, char **argv, const struct sb_cli_verb *verbs, FILE *out, FILE *err);
+
+/* The value of one of the verb's own options: NULL: not given, "": a flag that was. Asserts that the verb has it. */
+const char *sb_cli_get(const struct sb_cli *cli, const char *name);
+static inline bool sb_cli_has(const struct sb_cli *cli, const char *name)
+{
+	return sb_cli_get(cli, name) != NULL;
+}
+bool sb_cli_format_is(const struct sb_cli *cli, const char *format);
+
+/* "signalbox check: ..." on err, and SB_EXIT_USAGE, so that `return sb_cli_usage(cli, ...)` reads as one statement. */
+int sb_cli_usage(struct sb_cli *cli, const char *fmt, ...) SB_PRINTF(2, 3);
+/* The same for a failure that is no usage error; prints the hint too. Returns `code`. */
+int sb_cli_error(struct sb_cli *cli, enum sb_exit code, const struct sb_err *err);
+/* Print a verb's help, or with NULL the list of verbs. */
+void sb_cli_help(const struct sb_cli_verb *verbs, const struct sb_cli_verb *verb, FILE *out);
+
+/* Verbs, one a file. */
+extern const struct sb_cli_verb sb_cmd_check;
+
+#endif
