@@ -10,13 +10,13 @@
 	X(bus)
 
 #define X(name) extern const struct sb_connector sb_connector_##name;
-#include "registry.def"
+#include <registry.def>
 ELSEWHERE
 #undef X
 
 #define X(name) &sb_connector_##name,
 const struct sb_connector *const sb_connectors[] = {
-#include "registry.def"
+#include <registry.def>
 	ELSEWHERE NULL,
 };
 #undef X
