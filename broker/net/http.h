@@ -23,17 +23,18 @@
 struct event_base;
 
 struct sb_http_conf {
-	uint32_t max_line;          /* request line, default 4 KiB */
-	uint32_t max_header_bytes;  /* all headers, default 16 KiB */
+	uint32_t max_line;          /* request line, default 4 KiB, at most 16 KiB */
+	uint32_t max_header_bytes;  /* all headers, default 16 KiB, at most 60 KiB: the parser's own limit is 80 with the line */
 	uint32_t max_headers;       /* default 64 */
-	uint64_t max_body;          /* default 1 MiB + 16 KiB */
+	uint64_t max_body;          /* default 1 MiB + 16 KiB, at most 256 MiB */
 	uint32_t max_connections;   /* in all, of this shard; default 1024 */
-	uint32_t max_per_address;   /* default 256; unix sockets are not counted */
+	uint32_t max_per_address;   /* default 256; of an IPv6 peer its /64 counts, unix sockets are not counted */
 	uint32_t max_pipelined;     /* unanswered requests of one connection; reading stops there. Default 64 */
 	uint64_t header_ms, body_ms; /* absolute deadlines from the first byte; default 5 s, 15 s */
 	uint64_t idle_ms;           /* keep-alive; default 60 s */
 	uint64_t write_ms;          /* an answer must be taken within; default 15 s */
 	uint32_t max_requests;      /* of one connection, 0: no bound. Default 100,000 */
+	uint64_t max_buffered;      /* bytes of requests in memory, all connections of this shard; default 64 MiB */
 };
 extern const struct sb_http_conf sb_http_conf_default;
 
@@ -76,7 +77,7 @@ struct sb_http_stats {
 enum sb_http_refusal {
 	SB_HTTP_BAD_SYNTAX, SB_HTTP_BAD_FRAMING, SB_HTTP_BAD_HOST, SB_HTTP_LINE_TOO_LONG, SB_HTTP_HEADERS_TOO_LARGE,
 	SB_HTTP_BODY_TOO_LARGE, SB_HTTP_HEADER_TIMEOUT, SB_HTTP_BODY_TIMEOUT, SB_HTTP_WRITE_TIMEOUT, SB_HTTP_EXPECT,
-	SB_HTTP_VERSION, SB_HTTP_METHOD, SB_HTTP_NREFUSALS
+	SB_HTTP_VERSION, SB_HTTP_METHOD, SB_HTTP_NO_ROOM, SB_HTTP_NREFUSALS
 };
 const char *sb_http_refusal_name(enum sb_http_refusal r);
 
@@ -123,15 +124,19 @@ void sb_sha256(const void *p, size_t n, uint8_t out[32]);
 
 /* ------------------------------------------------------------------------------------------------ client */
 
-/* For the command line: one blocking request over the control socket. */
+/* For the command line, which may block: one request over the control socket or over TCP. */
+struct sb_http_call {
+	const char *address;         /* "unix:/path", "127.0.0.1:8480", "name:80" */
+	const char *method, *path;
+	const char *headers;         /* complete extra lines with CRLF, or NULL; then the body is called JSON */
+	struct sb_slice body;
+	uint64_t timeout_ms;         /* for all of it */
+};
 struct sb_http_answer {
 	unsigned status;
-	struct sb_buf body;
+	struct sb_buf body;          /* the caller's, to be done */
 };
-int sb_http_call_unix(const char *socket_path, const char *method, const char *path, struct sb_slice body, uint64_t timeout_ms,
-	struct sb_http_answer *ret, struct sb_err *err);
-/* The same over TCP, for `send` and the demo. Extra header lines with CRLF, or NULL. */
-int sb_http_call_tcp(const char *address, const char *method, const char *path, const char *headers, struct sb_slice body,
-	uint64_t timeout_ms, struct sb_http_answer *ret, struct sb_err *err);
+/* 0 with whatever status came, or -1: SB_E_UNREACHABLE when nobody answered. */
+int sb_http_call(const struct sb_http_call *call, struct sb_http_answer *ret, struct sb_err *err);
 
 #endif
