@@ -198,8 +198,10 @@ static void function_status(struct sb_target *t, struct sb_buf *out)
 	sb_buf_addf(out, ",\"started\":%llu,\"start_failures\":%llu,\"died\":%llu,\"timeouts\":%llu,\"broken\":%llu",
 		(unsigned long long)s->started, (unsigned long long)s->start_failures, (unsigned long long)s->died,
 		(unsigned long long)s->timeouts, (unsigned long long)s->broken);
-	sb_buf_addf(out, ",\"ended_idle\":%llu,\"replaced\":%llu,\"throttled\":%llu,\"too_large\":%llu",
-		(unsigned long long)s->ended_idle, (unsigned long long)s->ended_worn, (unsigned long long)s->throttled,
+	sb_buf_addf(out,
+		",\"ended_idle\":%llu,\"replaced\":%llu,\"output_bytes\":%llu,\"throttled\":%llu,\"too_large\":%llu",
+		(unsigned long long)s->ended_idle, (unsigned long long)s->ended_worn,
+		(unsigned long long)s->output_bytes, (unsigned long long)s->throttled,
 		(unsigned long long)s->too_large);
 }
 

@@ -287,7 +287,6 @@ static void start_shots(struct sb_function *f)
 
 void sb_function_started(struct sb_function *f)
 {
-	f->failures = 0;
 	f->not_before_ns = 0;
 }
 

@@ -96,7 +96,8 @@ struct sb_worker {
 };
 
 struct sb_function_stats { /* since the start */
-	uint64_t started, start_failures, died, timeouts, broken, ended_idle, ended_worn, throttled, too_large;
+	uint64_t started, start_failures, died, timeouts, broken, ended_idle, ended_worn, output_bytes, throttled,
+		too_large;
 };
 
 struct sb_protocol {
@@ -125,7 +126,7 @@ struct sb_function { /* t->state */
 	struct sb_timer due_timer, idle_timer, backoff_timer;
 	struct sb_deferred flush, closed;
 	uint64_t not_before_ns;                /* no worker is started earlier */
-	unsigned failures;                     /* starts in a row that did not work */
+	unsigned failures;                     /* starts since the last answer that did not work */
 	bool closing;
 	struct sb_tape_buf tape;
 	struct sb_buf scratch;
@@ -170,7 +171,7 @@ void sb_function_dirty(struct sb_worker *w); /* it has something to write at the
 void sb_function_forget(struct sb_worker *w); /* off all lists and out of the counts */
 /* A worker that never got ready is gone; it has been forgotten. */
 void sb_function_start_failed(struct sb_function *f, enum sb_reason reason, struct sb_slice why, struct sb_slice tail);
-void sb_function_started(struct sb_function *f);
+void sb_function_started(struct sb_function *f); /* one got ready: the others need not wait */
 void sb_function_gone(struct sb_function *f); /* a worker less: fill up, or tell that all are gone */
 void sb_job_put_back(struct sb_function *f, struct sb_job *j); /* to the front of the waiting ones */
 
@@ -179,6 +180,12 @@ void sb_worker_start(struct sb_function *f, struct sb_job *j); /* j: of a one-sh
 void sb_worker_give(struct sb_worker *w, struct sb_job *j);
 void sb_worker_flush(struct sb_worker *w);
 void sb_worker_leave(struct sb_worker *w, enum sb_leave why, const char *fmt, ...) SB_PRINTF(3, 4);
+/* Its clock has run out for this one. */
 void sb_worker_time_is_up(struct sb_worker *w, struct sb_job *j);
+
+/* worker_output.c */
+void sb_worker_output(struct sb_worker *w, enum sb_proc_stream s, const char *data, size_t n);
+void sb_worker_output_ends(struct sb_worker *w); /* the last line of each stream may have had no end */
+void sb_worker_quiet(struct sb_timer *t);        /* w->quiet: read on after a flood */
 
 #endif

@@ -19,7 +19,8 @@
  * Processes on libevent. This side makes the pipes, keeps its ends non-blocking, and asks the spawner for the rest; it
  * knows a process by an id and never signals a pid. A stream's one read() a turn goes into a buffer that all processes of
  * the shard share. Streams are read from when the process is known to have started, and to their end when it is known to
- * have exited; whoever inherited a pipe and lives on does not keep the process from being reported.
+ * have exited; whoever inherited a pipe and lives on does not keep the process from being reported. What a process wrote
+ * to stdout and stderr before its answer is read before it: answers wait for the end of the loop's turn.
  */
 #define READ_MAX (64u << 10)
 #define LAST_READS 4 /* after the exit: what a pipe holds, and some for one that was enlarged */
@@ -42,6 +43,7 @@ struct child {
 	bool started;
 	struct event ev_in;
 	struct stream out[3]; /* by enum sb_proc_stream */
+	struct sb_deferred answers;
 	struct sb_deferred fail;
 	struct sb_err err; /* why it could not be started, until the deferred call says so */
 };
@@ -99,6 +101,7 @@ static void free_child(struct child *c)
 	for (unsigned i = 0; i < SB_LEN(c->out); i++)
 		close_stream(&c->out[i]);
 	sb_defer_cancel(&c->fail);
+	sb_defer_cancel(&c->answers);
 	sb_list_unlink(&c->link);
 	sb_pool_free(c);
 }
@@ -120,9 +123,22 @@ static bool read_stream(struct stream *s)
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
+	struct stream *s = arg;
+
 	(void)fd;
 	(void)what;
-	read_stream(arg);
+	if (s->which == SB_STREAM_CHANNEL)
+		sb_defer(&s->child->real->timers, &s->child->answers);
+	else
+		read_stream(s);
+}
+
+static void read_answers(struct sb_deferred *d)
+{
+	struct child *c = SB_CONTAINER(d, struct child, answers);
+
+	if (c->out[SB_STREAM_CHANNEL].fd >= 0)
+		read_stream(&c->out[SB_STREAM_CHANNEL]);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -291,6 +307,7 @@ static struct child *new_child(struct real *r, struct sb_proc *p)
 	c->id = ++r->last_id;
 	c->in = -1;
 	sb_deferred_init(&c->fail, say_failed);
+	sb_deferred_init(&c->answers, read_answers);
 	for (unsigned i = 0; i < SB_LEN(c->out); i++)
 		c->out[i] = (struct stream){ .fd = -1, .which = (enum sb_proc_stream)i, .child = c };
 	sb_list_push_back(&r->children, &c->link);
@@ -412,7 +429,7 @@ static void on_exited(struct child *c, int wait_status)
 {
 	struct sb_proc *p = c->proc;
 
-	for (unsigned i = 0; i < SB_LEN(c->out); i++)
+	for (unsigned i = SB_LEN(c->out); i-- > 0;) /* the channel last */
 		for (unsigned k = 0; k < LAST_READS && c->out[i].fd >= 0 && read_stream(&c->out[i]); k++)
 			;
 	free_child(c);

@@ -2,6 +2,7 @@
 #include "pool.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /*
  * in:  {"id":"<delivery id>","attempt":1,"deadline_ms":1790000000000,"event":{...}}
@@ -10,6 +11,8 @@
  *      {"id":"...","ok":false,"error":"...","retry":false}
  * Unknown members are ignored, so that a worker may say more than today's daemon reads.
  */
+
+#define HEAD_MAX 96 /* what stands before the event, the id not counted */
 
 /* Raw line ends in JSON can only be white space between values: blanks mean the same. */
 static void blank_line_ends(char *p, size_t n)
@@ -22,12 +25,13 @@ static void blank_line_ends(char *p, size_t n)
 static int encode(const struct sb_item *it, uint64_t deadline_wall_ms, struct sb_buf *out)
 {
 	/* the id is a UUID and a number: nothing in it needs escaping */
-	char *p = sb_buf_reserve(out, it->delivery_id.n + it->input.n + 96);
+	size_t room = it->delivery_id.n + HEAD_MAX;
+	char *p = sb_buf_reserve(out, room + it->input.n + 2);
 	int n;
 
 	if (!p)
 		return -1;
-	n = sprintf(p,
+	n = snprintf(p, room,
 		"{\"id\":\"%.*s\",\"attempt\":%u,\"deadline_ms\":%" PRIu64 ",\"event\":", SB_SLICE_ARG(it->delivery_id),
 		it->attempt, deadline_wall_ms);
 	memcpy(p + n, it->input.p, it->input.n);

@@ -22,7 +22,7 @@ struct fake {
 	size_t in_flight;
 };
 
-enum what { STARTED, FAILED, READY, BABBLE, ANSWER, GARBAGE, HANG_UP, LAST_WORDS, FLOOD, WRITABLE, EXIT };
+enum what { STARTED, FAILED, READY, BABBLE, ANSWER, GARBAGE, HANG_UP, LAST_WORDS, MUTTER, FLOOD, WRITABLE, EXIT };
 
 /* Something that a process will do. */
 struct happening {
@@ -117,6 +117,14 @@ static void answer(struct fake *k, int deed, const char *id)
 		end(k, 0, MOMENT_NS);
 }
 
+static void garbage(struct fake *k, const char *id)
+{
+	char lines[256];
+
+	snprintf(lines, sizeof(lines), "{\"id\":\n{\"id\":\"%s\",\"ok\":true}\n", id);
+	say(k, SB_STREAM_CHANNEL, lines);
+}
+
 static void flood(struct fake *k)
 {
 	static char noise[65536 + SB_JSON_PAD];
@@ -175,7 +183,8 @@ static void happen(struct sb_timer *t)
 	case READY: say(k, SB_STREAM_CHANNEL, "{\"ready\":true}\n"); break;
 	case BABBLE: say(k, SB_STREAM_CHANNEL, "Hello, world\n"); break;
 	case ANSWER: answer(k, h.deed, h.id); break;
-	case GARBAGE: say(k, SB_STREAM_CHANNEL, "{\"id\":\n"); break;
+	case GARBAGE: garbage(k, h.id); break;
+	case MUTTER: say(k, SB_STREAM_STDERR, "well, well\n"); break;
 	case HANG_UP: hang_up(k); break;
 	case LAST_WORDS:
 		say(k, SB_STREAM_STDERR, "it hurts\n");
@@ -212,6 +221,7 @@ static void do_deed(struct fake *k, const struct sb_fake_act *act, struct sb_sli
 		[SB_FAKE_WRONG_ID] = ANSWER,
 		[SB_FAKE_HANGS_UP] = HANG_UP,
 		[SB_FAKE_OK_AND_DIES] = ANSWER,
+		[SB_FAKE_MUTTERS] = MUTTER,
 		[SB_FAKE_FLOODS] = FLOOD,
 	};
 	struct happening *h;
@@ -221,9 +231,9 @@ static void do_deed(struct fake *k, const struct sb_fake_act *act, struct sb_sli
 		return;
 	}
 	h = later(k, first[act->what], act->after_ns);
-	if (act->what == SB_FAKE_FLOODS)
+	if (h->what == FLOOD || h->what == MUTTER)
 		h = later(k, ANSWER, act->after_ns);
-	h->deed = act->what == SB_FAKE_FLOODS ? SB_FAKE_OK : act->what;
+	h->deed = act->what == SB_FAKE_FLOODS || act->what == SB_FAKE_MUTTERS ? SB_FAKE_OK : act->what;
 	snprintf(h->id, sizeof(h->id), "%.*s", SB_SLICE_ARG(id));
 }
 
@@ -304,8 +314,10 @@ static void begin(struct fake *k, const struct sb_fake_act *act)
 		later(k, EXIT, MOMENT_NS + act->after_ns)->status = 3 << 8;
 	else if (k->channel && act->what == SB_FAKE_BABBLES)
 		later(k, BABBLE, MOMENT_NS + act->after_ns);
-	else if (k->channel && act->what == SB_FAKE_STARTS)
+	else if (k->channel && act->what != SB_FAKE_NEVER_READY)
 		later(k, READY, MOMENT_NS + act->after_ns);
+	if (act->what == SB_FAKE_DIES_READY)
+		later(k, EXIT, 2 * MOMENT_NS + act->after_ns)->status = 4 << 8;
 }
 
 static void fake_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_proc_spec *spec)

@@ -21,6 +21,7 @@ enum sb_fake_start {
 	SB_FAKE_DIES_STARTING, /* exits with status 3 before it is ready */
 	SB_FAKE_NEVER_READY,
 	SB_FAKE_BABBLES,       /* its first line is no {"ready":true} */
+	SB_FAKE_DIES_READY,    /* says it is ready, and exits */
 };
 
 enum sb_fake_deed {
@@ -29,10 +30,11 @@ enum sb_fake_deed {
 	SB_FAKE_REJECTS,    /* exec: exit 65 */
 	SB_FAKE_HANGS,
 	SB_FAKE_DIES,       /* by SIGSEGV, with a last word on stderr */
-	SB_FAKE_GARBAGE,    /* a line that is no JSON */
+	SB_FAKE_GARBAGE,    /* a line that is no JSON, and a good answer behind it */
 	SB_FAKE_WRONG_ID,
 	SB_FAKE_HANGS_UP,   /* closes the channel, lives on */
 	SB_FAKE_OK_AND_DIES, /* answers, then exits */
+	SB_FAKE_MUTTERS,    /* a line on stderr, then answers */
 	SB_FAKE_FLOODS,     /* 64 KiB on stdout, then answers */
 };
 
