@@ -117,7 +117,7 @@ static void open_target(void)
 	assert_int_equal(t.target.ops->open(&t.target, &err), 0);
 }
 
-static struct shot *shoot(const char *input)
+static struct shot *prepare(const char *input)
 {
 	struct shot *s = &t.shot[t.n];
 
@@ -129,6 +129,13 @@ static struct shot *shoot(const char *input)
 		.input = sb_slice_str(s->input),
 		.input_newlines = true };
 	s->batch = (struct sb_batch){ .n = 1, .item = &s->item };
+	return s;
+}
+
+static struct shot *shoot(const char *input)
+{
+	struct shot *s = prepare(input);
+
 	t.target.ops->send(&t.target, &s->batch);
 	return s;
 }
@@ -157,6 +164,16 @@ static struct shot *one(const char *input)
 
 	wait_all();
 	return s;
+}
+
+/* Between two rows of a table whose commands differ; the last is left to teardown. */
+static void reopen(bool more)
+{
+	t.target.ops->close(&t.target);
+	for (unsigned k = 0; k < 500 && !t.closed; k++)
+		turn();
+	if (more)
+		t.target.ops->free(&t.target);
 }
 
 static int teardown(void **state)
@@ -406,11 +423,50 @@ static void the_workers_of_the_document_work(void **state)
 			 cases[i].language[0] != 'j') /* there, undefined * 2 is a number */
 			fail_msg("%s: delivered an event without a total", cases[i].language);
 		unlink(path);
-		t.target.ops->close(&t.target);
-		for (unsigned k = 0; k < 500 && !t.closed; k++)
-			turn();
-		if (i + 1 < SB_LEN(cases))
-			t.target.ops->free(&t.target);
+		reopen(i + 1 < SB_LEN(cases));
+	}
+}
+
+static void the_sample_functions_do_what_they_say(void **state)
+{
+	static const struct {
+		const char *file, *input;
+		unsigned attempt;
+		enum sb_outcome outcome;
+		const char *text; /* the result, or the error */
+	} cases[] = {
+		{ "invoice.py", "{\"order\": 42}", 1, SB_DELIVERED, "{\"invoice\": \"INV-42\"}" },
+		{ "invoice.py", "{}", 1, SB_REJECTED, "the input has no 'order'" },
+		{ "reserve.py", "{\"detail\": {\"items\": [{\"sku\": \"a-1\"}]}}", 1, SB_DELIVERED,
+			"{\"reserved\": 1}" },
+		{ "reserve.py", "{\"detail\": {\"items\": [{\"sku\": \"unknown-9\"}]}}", 1, SB_REJECTED,
+			"there is no item unknown-9" },
+		{ "reserve.py", "{\"detail\": {\"items\": [{\"sku\": \"late-3\"}]}}", 2, SB_RETRY,
+			"RuntimeError: late-3 cannot be reserved now" },
+		{ "reserve.py", "{\"detail\": {\"items\": [{\"sku\": \"late-3\"}]}}", 3, SB_DELIVERED,
+			"{\"reserved\": 1}" },
+		{ "reserve.py", "{\"detail\": {\"items\": [{\"sku\": \"broken-1\"}]}}", 9, SB_RETRY,
+			"RuntimeError: broken-1 cannot be reserved now" },
+	};
+
+	(void)state;
+	t.conf.cwd = "deploy/examples/functions";
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		const char *argv[] = { "python3", cases[i].file, NULL };
+		struct shot *s;
+
+		t.conf.command = (struct sb_strs){ argv, 2 };
+		memset(&t.state, 0, sizeof(t.state));
+		t.closed = false;
+		open_target();
+		s = &t.shot[t.n];
+		prepare(cases[i].input)->item.attempt = cases[i].attempt;
+		t.target.ops->send(&t.target, &s->batch);
+		wait_all();
+		if (s->outcome != cases[i].outcome ||
+			strcmp(s->outcome == SB_DELIVERED ? s->body : s->message, cases[i].text) != 0)
+			fail_msg("row %zu: %s '%s' '%s'", i, sb_outcome_name(s->outcome), s->message, s->body);
+		reopen(i + 1 < SB_LEN(cases));
 	}
 }
 
@@ -533,11 +589,7 @@ static void exec_runs_a_shell_command_for_each_event(void **state)
 			strcmp(s->tail, cases[i].tail) != 0)
 			fail_msg("row %zu (%s): %s '%s' '%s' '%s'", i, cases[i].script, sb_outcome_name(s->outcome),
 				s->message, s->body, s->tail);
-		t.target.ops->close(&t.target);
-		for (unsigned k = 0; k < 500 && !t.closed; k++)
-			turn();
-		if (i + 1 < SB_LEN(cases))
-			t.target.ops->free(&t.target);
+		reopen(i + 1 < SB_LEN(cases));
 	}
 }
 
@@ -551,6 +603,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(the_environment_is_what_was_asked_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_worker_prints_is_logged_with_its_event, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_workers_of_the_document_work, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_sample_functions_do_what_they_say, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stray_that_has_forked_away_is_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_command_that_is_not_there_is_unreachable, setup, teardown),
 		cmocka_unit_test(the_configuration_is_decoded_and_checked),

@@ -24,6 +24,7 @@ struct run {                 /* one process and everything that was heard of it 
 	struct sb_buf got[3];
 	struct sb_err err;
 	unsigned started, failed, exited, writable, ends[3];
+	unsigned order, came[3]; /* 1: its first bytes came before those of the others */
 	int status;
 	void (*on_started)(struct run *r);
 	const char *want; /* stop the loop when stdout begins with it */
@@ -62,6 +63,8 @@ static void bytes(struct sb_proc *p, enum sb_proc_stream s, const char *data, si
 	assert_int_equal(r->exited, 0);
 	if (n == 0)
 		r->ends[s]++;
+	else if (r->came[s] == 0)
+		r->came[s] = ++r->order;
 	sb_buf_add(&r->got[s], data, n);
 	if (r->want && r->got[SB_STREAM_STDOUT].len >= strlen(r->want))
 		event_base_loopbreak(base);
@@ -185,6 +188,30 @@ static void it_gets_its_streams_and_nothing_else(void **state)
 	assert_null(strstr(text(&r, SB_STREAM_STDOUT), "HOME="));
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(r.ends[i], 1);
+	run_done(&r);
+}
+
+static void dawdle(struct run *r)
+{
+	(void)r;
+	usleep(100000);
+}
+
+/* The epoll set tells of the channel first here; what was printed must be known when an answer is looked at. */
+static void output_is_read_before_answers(void **state)
+{
+	const char *argv[] = { "sh", "-c", "echo answer >&3; echo out; echo err >&2; sleep 100", NULL };
+	struct run r;
+
+	(void)state;
+	run_init(&r);
+	r.on_started = dawdle;
+	spawn_at(&r, argv, NULL, true);
+	while (r.order < 3)
+		event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(r.came[SB_STREAM_CHANNEL], 3);
+	procs->ops->signal(&r.proc, SIGKILL);
+	wait_for(&r.exited);
 	run_done(&r);
 }
 
@@ -499,6 +526,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(it_gets_its_streams_and_nothing_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(output_is_read_before_answers, setup, teardown),
 		cmocka_unit_test_setup_teardown(signals_are_as_after_login, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_be_started_says_why, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_spec_has_a_limit, setup, teardown),
