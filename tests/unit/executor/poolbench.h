@@ -14,7 +14,7 @@
 struct item {
 	struct sb_item item;
 	struct sb_batch batch;
-	char id[24];
+	char id[32];
 	bool outstanding;
 	unsigned settled[5]; /* by enum sb_outcome */
 	enum sb_reason reason;
