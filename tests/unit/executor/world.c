@@ -410,6 +410,7 @@ static void serve(struct world *w, struct sb_journal_read *r)
 		if (w->scan_most && scanned >= w->scan_most && !r->only_dno)
 			break;
 		scanned += dno >= r->min_dno;
+		w->scanned++;
 		if (!wanted(w, r, dno))
 			continue;
 		if (w->item[dno - 1].damaged) {
@@ -423,7 +424,6 @@ static void serve(struct world *w, struct sb_journal_read *r)
 	}
 	r->from = place_of(w, dno);
 	r->horizon = dno;
-	w->scanned += scanned;
 	r->end = dno > w->n;
 }
 
