@@ -98,17 +98,12 @@ static void on_rejected(struct sb_dispatch *d, struct sb_delivery *dl)
 	sb_dispatch_die(d, dl);
 }
 
-/* Back into the queue, uncounted. It waits for the breaker there, with everybody else. */
+/* Back into the queue, uncounted. There it waits for the breaker, and for its end by age, with everybody else. */
 static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	d->stats.unreachable++;
 	dl->unreachable += dl->unreachable < UINT16_MAX;
 	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
-	if (!sb_dispatch_never_dies(d, dl) && sb_dispatch_age_ms(d, dl) >= d->policy.retry.max_age_ms) {
-		dl->exhausted = 2;
-		sb_dispatch_die(d, dl);
-		return;
-	}
 	sb_dispatch_ready(d, dl);
 }
 

@@ -437,9 +437,14 @@ static void a_failing_lane_blocks_only_itself(void **state)
 	assert_int_equal(w.delivered, 9);
 	assert_int_equal(world_stats(&w).blocked_lanes, 1);
 	pass_ms(&w, 1000);
+	assert_int_equal(world_stats(&w).blocked_lanes, 0); /* its retry is in flight */
 	world_settle(&w, 0, SB_RETRY);
 	pass_ms(&w, 2000);
-	world_settle(&w, 0, SB_RETRY); /* the last: it dies, and the lane opens */
+	w.no_room = true;
+	world_settle(&w, 0, SB_RETRY);
+	assert_int_equal(world_stats(&w).blocked_lanes, 1);
+	w.no_room = false;
+	pass_ms(&w, 10); /* it dies, and the lane opens */
 	assert_int_equal(w.dead, 1);
 	assert_int_equal(world_stats(&w).blocked_lanes, 0);
 	run_down(&w);

@@ -62,6 +62,7 @@ static void a_delivery_is_sent_and_its_result_recorded(void **state)
 	s = world_stats(&w);
 	assert_int_equal(s.delivered, 1);
 	assert_int_equal(s.duration_ns_sum, 1234567);
+	assert_int_equal(s.duration_ns_max, 1234567);
 	assert_int_equal(s.in_flight + s.queued + s.retrying + s.held + s.queued_bytes + s.cache_bytes, 0);
 	assert_int_equal(w.result.dno, 1);
 	assert_int_equal(w.result.attempts, 1);
@@ -180,6 +181,7 @@ static void a_retry_is_counted_recorded_and_waits(void **state)
 	assert_int_equal(w.attempt.first_wall_ms, WALL_MS);
 	assert_string_equal(w.attempt_message, "slow");
 	assert_int_equal(world_stats(&w).retrying, 1);
+	assert_int_equal(world_stats(&w).retries, 1);
 	pass_ms(&w, 6999);
 	assert_int_equal(w.n_flight, 0);
 	pass_ms(&w, 1);
@@ -366,6 +368,7 @@ static void old_ones_die_in_the_queue_even_while_it_is_paused(void **state)
 	pass_ms(&w, 1);
 	assert_int_equal(w.dead, 2);
 	assert_int_equal(w.item[5].reason, SB_R_QUEUE_FULL);
+	assert_string_equal(w.letter.last, "older than max_queue.age before");
 	assert_int_equal(w.item[5].exhausted, 2);
 	assert_int_equal(w.n_flight, 4); /* those that were begun have left the queue */
 	world_done(&w);
@@ -399,6 +402,7 @@ static void an_unreachable_target_is_left_alone_then_probed(void **state)
 		pass_ms(&w, pause);
 	}
 	assert_true(longest > p.retry.cap_ms / 2);
+	assert_int_equal(world_stats(&w).unreachable, 34);
 	settle_all(&w, SB_RETRY); /* it answered, if badly */
 	assert_int_equal(world_stats(&w).unreachable_until_ms, 0);
 	assert_int_equal(w.n_flight, 4);
@@ -421,6 +425,7 @@ static void those_behind_an_unreachable_target_die_of_age(void **state)
 	}
 	assert_int_equal(w.dead, 20);
 	assert_int_equal(w.item[19].exhausted, 2);
+	assert_int_equal(w.item[19].reason, SB_R_CONNECTION_FAILURE);
 	assert_true(w.clock.mono < 1000 * SB_NS_PER_S + 3600 * SB_NS_PER_S + 2 * p.retry.cap_ms * SB_NS_PER_MS);
 	world_done(&w);
 }
