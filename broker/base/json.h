@@ -59,9 +59,12 @@ struct sb_json_limits {
 };
 #define SB_JSON_LIMITS ((struct sb_json_limits){ .depth = 1000, .nodes = 1u << 20 })
 
-/* Why a scan stopped. `msg` is a constant phrase: "unexpected end", "invalid UTF-8", "nested deeper than 1000" ... */
+/*
+ * Why a scan stopped. `msg` is a constant phrase: "unexpected end", "invalid UTF-8", "nested deeper than the limit" ...
+ * Text that is good as far as it goes always ends in "unexpected end", at its length.
+ */
 struct sb_json_fault {
-	size_t off; /* byte offset of the offending byte */
+	size_t off; /* byte offset of the offending byte; of the first one of a bad character or surrogate pair */
 	const char *msg;
 	enum sb_code code; /* SB_E_SYNTAX or SB_E_LIMIT */
 };
