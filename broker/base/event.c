@@ -196,6 +196,26 @@ static void note_meta(struct writer *w, const struct sb_tape_buf *meta, size_t m
 	}
 }
 
+static bool string_is_text(const struct sb_event_str *v)
+{
+	return v->escaped || sb_utf8_check(v->s.p, v->s.n) == v->s.n;
+}
+
+/* Our own text would be refused when it is read again, so it is refused now. */
+static int check_strings(const struct sb_event_spec *s, struct sb_err *err)
+{
+	const struct {
+		const char *name;
+		const struct sb_event_str *v;
+	} all[] = { { "id", &s->id }, { "source", &s->source }, { "detail-type", &s->detail_type }, { "account", &s->account },
+		{ "region", &s->region }, { "time", &s->time } };
+
+	for (size_t i = 0; i < SB_LEN(all); i++)
+		if (!string_is_text(all[i].v))
+			return sb_fail(err, SB_E_INVALID, "%s is not valid UTF-8", all[i].name);
+	return 0;
+}
+
 int sb_event_build(const struct sb_event_spec *s, size_t max_bytes, struct sb_event **ret, struct sb_err *err)
 {
 	uint32_t nodes = ENVELOPE_NODES + subtree_nodes(s->tape, s->detail);
@@ -204,6 +224,8 @@ int sb_event_build(const struct sb_event_spec *s, size_t max_bytes, struct sb_ev
 	struct sb_event *ev;
 	struct writer w;
 
+	if (check_strings(s, err) < 0)
+		return -1;
 	scratch.n = 0;
 	if (s->meta.n && sb_json_scan(s->meta.p, s->meta.n, &SB_JSON_LIMITS, &scratch, &fault) < 0)
 		return sb_fail(err, SB_E_INVALID, "meta: %s", fault.msg);
@@ -241,17 +263,18 @@ static struct sb_slice member_text(const struct sb_tape *t, const char *name)
 /* Bytes before `,"meta":` when meta is the last member, as we write it; else before the closing brace. */
 static uint32_t bare_bytes(const struct sb_tape *t)
 {
-	uint32_t i = sb_json_member(t, 0, SB_SLICE("meta")), end = t->node[0].len;
+	uint32_t i = sb_json_member(t, 0, SB_SLICE("meta")), end;
 
-	while (end > 0 && t->text[t->node[0].off + end - 1] != '}')
+	if (i == UINT32_MAX || t->node[i].next != t->node[0].next)
+		return t->node[0].off + t->node[0].len - 1;
+	end = t->node[i - 1].off - 1; /* the quote of the name; before it a comma, or the brace when nothing else is there */
+	while (t->text[end - 1] != ',' && t->text[end - 1] != '{')
 		end--;
-	if (i == UINT32_MAX || t->node[i].next != t->node[0].next || i < 3)
-		return t->node[0].off + end - 1;
-	end = t->node[i - 1].off - 1; /* the quote of the name */
-	while (end > 0 && t->text[end - 1] != ',')
-		end--;
-	return end - 1;
+	return t->text[end - 1] == ',' ? end - 1 : end;
 }
+
+/* The envelope adds a level and nodes to what intake allows in: what was taken must be readable after a restart. */
+static const struct sb_json_limits parse_limits = { .depth = 1000 + 8, .nodes = (2u << 20) + ENVELOPE_NODES };
 
 int sb_event_parse(struct sb_slice json, const char *bus, const char *origin, struct sb_event **ret, struct sb_err *err)
 {
@@ -259,7 +282,7 @@ int sb_event_parse(struct sb_slice json, const char *bus, const char *origin, st
 	struct sb_event *ev;
 	struct writer w;
 
-	if (sb_json_scan(json.p, json.n, &SB_JSON_LIMITS, &scratch, &fault) < 0)
+	if (sb_json_scan(json.p, json.n, &parse_limits, &scratch, &fault) < 0)
 		return sb_fail(err, fault.code, "offset %zu: %s", fault.off, fault.msg);
 	if (scratch.node[0].kind != SB_JSON_OBJECT)
 		return sb_fail(err, SB_E_KIND, "an event is a JSON object");

@@ -34,7 +34,7 @@ struct sb_event {
 	char *json;
 };
 
-/* A string to be written into the envelope: plain bytes, or the already escaped text of a JSON string. */
+/* A string to be written into the envelope: plain UTF-8, or the already escaped text of a JSON string. */
 struct sb_event_str {
 	struct sb_slice s;
 	bool escaped;
@@ -45,7 +45,7 @@ struct sb_event_spec {
 	struct sb_event_str source, detail_type;
 	struct sb_event_str account, region;
 	struct sb_event_str time;     /* RFC 3339, checked by the caller; n 0: received_ms */
-	const struct sb_tape *tape;   /* of the text that detail and resources stand in; NULL with detail_text */
+	const struct sb_tape *tape;   /* of the text that detail and resources stand in */
 	uint32_t detail;              /* node of the detail, any kind */
 	uint32_t resources;           /* node of an array of strings; 0: [] */
 	struct sb_slice meta;         /* JSON object text, valid and made by us; n 0: none */
@@ -57,7 +57,8 @@ struct sb_event_spec {
 
 /*
  * Writes the envelope around the detail and moves the tape of the detail along: nothing is scanned twice, except `meta`,
- * which is small. The caller owns one reference. -1: larger than max_bytes (SB_E_LIMIT).
+ * which is small. The caller owns one reference. -1: larger than max_bytes (SB_E_LIMIT), or a plain string that is no UTF-8
+ * (SB_E_INVALID): what is built can always be parsed again.
  */
 int sb_event_build(const struct sb_event_spec *spec, size_t max_bytes, struct sb_event **ret, struct sb_err *err);
 /*
