@@ -49,6 +49,12 @@ static int read_literal(struct reader *r)
 	return 0;
 }
 
+/* With a paths map only what cannot be one of its names is a path: a typo in a name must not become a missing value. */
+static bool is_path(struct sb_slice name)
+{
+	return name.p[0] == '$' || (name.n > 5 && memcmp(name.p, "meta.", 5) == 0);
+}
+
 static int resolve(struct reader *r, size_t at, struct sb_slice name, const struct sb_path **ret)
 {
 	struct sb_path *path;
@@ -56,7 +62,7 @@ static int resolve(struct reader *r, size_t at, struct sb_slice name, const stru
 	*ret = NULL;
 	if (r->names && r->names(r->arg, name, ret) == 0)
 		return 0;
-	if (r->names && name.p[0] != '$')
+	if (r->names && !is_path(name))
 		return sb_fail(r->err, SB_E_UNRESOLVED, "template: column %zu: unknown name <%.*s>", at + 1, SB_SLICE_ARG(name));
 	path = sb_arena_alloc(r->arena, sizeof(*path));
 	*ret = path;

@@ -32,7 +32,10 @@ struct sb_template {
 /* Finds the path of a name; returns 0 with *ret (NULL: a predefined variable), or -1: nobody knows the name. */
 typedef int sb_template_names(void *arg, struct sb_slice name, const struct sb_path **ret);
 
-/* `names` may be NULL: then every placeholder must be a path. Unknown names and unclosed `<` are errors with a column. */
+/*
+ * `names` may be NULL: then every placeholder must be a path. Else names come first, and what begins with `$` or `meta.` may
+ * be a path. Unknown names and unclosed `<` are errors with a column.
+ */
 int sb_template_compile(struct sb_arena *a, struct sb_slice text, sb_template_names *names, void *arg,
 	struct sb_template *ret, struct sb_err *err);
 /* 0; 1: a value is missing (out is as before); -1: out's cap. Objects and arrays count as missing here. */

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/test.h"
 
+#include <pthread.h>
+#include <stdio.h>
+
 #include "broker/base/event.h"
 #include "broker/base/rand.h"
 
@@ -164,6 +167,61 @@ static void an_event_that_is_too_large_is_refused(void **state)
 	sb_tape_buf_done(&b);
 }
 
+static void a_warm_event_path_allocates_nothing(void **state)
+{
+	static const char text[] = "{\"id\":\"o-1\",\"items\":[{\"sku\":\"A-100\",\"qty\":2}]}";
+	struct sb_tape_buf b = { 0 };
+	struct sb_json_fault f;
+	struct sb_err err;
+	struct sb_tape t;
+	struct sb_event_spec spec = { .source = { SB_SLICE("com.shop"), true }, .detail_type = { SB_SLICE("X"), true }, .tape = &t,
+		.meta = SB_SLICE("{\"http\":{\"path\":\"/hooks/shop\"}}") };
+	uint64_t before = 0;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		struct sb_event *ev;
+
+		assert_int_equal(sb_json_scan(text, sizeof(text) - 1, &SB_JSON_LIMITS, &b, &f), 0);
+		t = sb_tape_of(text, &b);
+		assert_int_equal(sb_event_build(&spec, 1 << 20, &ev, &err), 0);
+		sb_event_unref(ev);
+		if (i == 0)
+			before = sb_pool_misses();
+	}
+	assert_int_equal(sb_pool_misses(), before);
+	sb_tape_buf_done(&b);
+	sb_event_thread_done();
+	sb_pool_thread_done();
+}
+
+static void *intern(void *arg)
+{
+	const char **name = arg;
+	char text[16];
+
+	for (int i = 0; i < 500; i++) {
+		snprintf(text, sizeof(text), "name-%d", i);
+		name[i] = sb_name_str(text);
+	}
+	return NULL;
+}
+
+static void threads_that_intern_at_once_get_the_same_names(void **state)
+{
+	static const char *name[2][500];
+	pthread_t thread[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, intern, name[i]), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (int i = 0; i < 500; i++)
+		assert_ptr_equal(name[0][i], name[1][i]);
+	assert_string_equal(name[0][499], "name-499");
+}
+
 static void names_are_interned(void **state)
 {
 	char copy[] = "orders";
@@ -180,6 +238,8 @@ int main(void)
 		cmocka_unit_test(what_intake_takes_can_be_read_again),
 		cmocka_unit_test(the_bare_form_of_any_object_is_an_object_without_a_last_meta),
 		cmocka_unit_test(an_event_that_is_too_large_is_refused),
+		cmocka_unit_test(a_warm_event_path_allocates_nothing),
+		cmocka_unit_test(threads_that_intern_at_once_get_the_same_names),
 		cmocka_unit_test(names_are_interned),
 	};
 
