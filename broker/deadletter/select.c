@@ -199,7 +199,7 @@ int sb_deadletters_count(struct sb_deadletters *d, const struct sb_letter_filter
 
 /* ------------------------------------------------------------------------------------------------ removing */
 
-/* Run one DELETE in its own transaction, count what went, and give the freed pages back to the file system. */
+/* Run one DELETE in its own transaction, count what went, and give free pages back to the file system. */
 static int remove_letters(struct sb_deadletters *d, sqlite3_stmt *s, uint64_t *ret_n, struct sb_err *err)
 {
 	if (letters_begin(d, err) < 0)
@@ -207,7 +207,7 @@ static int remove_letters(struct sb_deadletters *d, sqlite3_stmt *s, uint64_t *r
 	if (letters_run(d, s, err, "remove") < 0)
 		return letters_rollback(d);
 	*ret_n = (uint64_t)sqlite3_changes(d->db);
-	if (*ret_n && letters_run(d, letters_stmt(d, STMT_SHRINK), err, "shrink") < 0)
+	if (letters_run(d, letters_stmt(d, STMT_SHRINK), err, "shrink") < 0)
 		return letters_rollback(d);
 	return letters_commit(d, err);
 }

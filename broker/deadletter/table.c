@@ -12,13 +12,14 @@
  * `totals` is one row that triggers keep: letters, their bytes, how many are being redriven, and the journal's number
  * up to which DEAD records are stored. So the accounts are right by construction, also after an operator has been at the
  * file with sqlite3, and reading them costs one row. Dead letters come and go in bulk, so freed pages are given back to
- * the file system after a purge (auto_vacuum = incremental).
+ * the file system behind every purge and expiry (auto_vacuum = incremental), a bounded number at a time.
  *
  * One connection, one thread: only the totals are shared, as relaxed atomics, because nothing else is read through them.
  */
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x53424458 /* "SBDX" */
 #define BUSY_MS 5000
+#define SHRINK_PAGES 4096 /* given back at once at most; the next expiry goes on */
 #define TO_TEXT_(x) #x
 #define TO_TEXT(x) TO_TEXT_(x)
 
@@ -71,7 +72,7 @@ static const char *const sql[STMT_COUNT_] = {
 	[STMT_REDRIVING] = "SELECT id FROM letter WHERE state = 1",
 	[STMT_EXPIRE] = "DELETE FROM letter WHERE dead_ms < ?1 AND state = 0",
 	[STMT_TOTALS] = "SELECT letters, bytes, redriving, last_seq FROM totals",
-	[STMT_SHRINK] = "PRAGMA incremental_vacuum",
+	[STMT_SHRINK] = "PRAGMA incremental_vacuum(" TO_TEXT(SHRINK_PAGES) ")",
 };
 
 int letters_fail(const struct sb_deadletters *d, struct sb_err *err, const char *what)

@@ -2,6 +2,7 @@
 #include "scene.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "connectors/connector.h"
 
@@ -142,12 +143,49 @@ static void old_letters_expire_unless_they_are_being_redriven(void **state)
 	sb_deadletters_close(d);
 }
 
+static int64_t file_bytes(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+static void the_file_shrinks_again_when_letters_go(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r;
+	static char payload[50000];
+	int64_t full, rest;
+	struct sb_err err;
+	uint64_t n;
+	char id[16];
+
+	(void)state;
+	memset(payload, 'x', sizeof(payload));
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(id, sizeof(id), "p.%u", i);
+		r = record(id);
+		r.event = sb_slice(payload, sizeof(payload));
+		store(d, &r, i + 1);
+	}
+	sb_deadletters_close(d); /* writes the WAL back */
+	full = file_bytes();
+	d = open_table();
+	assert_int_equal(sb_deadletters_purge(d, &(struct sb_letter_filter){ 0 }, &n, &err), 0);
+	sb_deadletters_close(d);
+	rest = file_bytes();
+	assert_true(full > 5000000);
+	assert_true(rest < 200000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCENE(filters_find_what_they_say),
 		SCENE(a_purge_removes_what_its_filter_finds),
 		SCENE(counts_are_grouped_and_the_largest_comes_first),
+		SCENE(the_file_shrinks_again_when_letters_go),
 		SCENE(old_letters_expire_unless_they_are_being_redriven),
 	};
 
