@@ -38,11 +38,15 @@ void sb_deadletters_close(struct sb_deadletters *d);
 /*
  * Store several in one transaction; seq[i] is the journal's number of rec[i]. Already there: nothing happens. A record
  * with `redrive_of` gives that letter one more life under its old id. A forwarded one is not stored, and the letter whose
- * redrive it was goes: its new life is the dead-letter target's. last_seq becomes the highest seq ever given, so records
- * must come in the order of the journal: one that is overtaken would not be sent again after a crash.
+ * redrive it was goes: its new life is the dead-letter target's. Records must come in the order of the journal: one that is
+ * overtaken would not be sent again after a crash.
  */
 int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
 	struct sb_err *err);
+/*
+ * Every record up to this number is stored: where a restart goes on, and what sb_journal_released may be told. It stays below
+ * the first record whose storing failed, until the table is opened again.
+ */
 int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_err *err);
 /* The reserve check that is made before a delivery may die: false: at max_bytes. Any thread (atomic). */
 bool sb_deadletters_room(const struct sb_deadletters *d, uint64_t bytes);

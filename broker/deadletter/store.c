@@ -135,21 +135,20 @@ static int store_one(struct sb_deadletters *d, const struct sb_dead_record *r, u
 	return letters_run(d, s, err, "store");
 }
 
+/* What failed to be stored must be sent again by the next start, so the number stays below it until then. */
 static int set_last_seq(struct sb_deadletters *d, uint64_t seq, struct sb_err *err)
 {
 	sqlite3_stmt *s = letters_stmt(d, STMT_SET_SEQ);
 
-	sqlite3_bind_int64(s, 1, (sqlite3_int64)seq);
+	sqlite3_bind_int64(s, 1, (sqlite3_int64)SB_MIN(seq, d->first_failed - 1));
 	return letters_run(d, s, err, "store");
 }
 
-int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
+static int store_all(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
 	struct sb_err *err)
 {
 	uint64_t last = 0;
 
-	if (n == 0)
-		return 0;
 	if (letters_begin(d, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
@@ -160,6 +159,16 @@ int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *
 	if (set_last_seq(d, last, err) < 0)
 		return letters_rollback(d);
 	return letters_commit(d, err);
+}
+
+int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
+	struct sb_err *err)
+{
+	if (n == 0 || store_all(d, rec, seq, n, err) == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		d->first_failed = SB_MIN(d->first_failed, seq[i]);
+	return -1;
 }
 
 /* ------------------------------------------------------------------------------------------------ redrive */

@@ -235,6 +235,7 @@ int sb_deadletters_open(const char *path, bool read_only, const struct sb_deadle
 	struct sb_deadletters *d = sb_xcalloc(sizeof(*d));
 
 	d->conf = *conf;
+	d->first_failed = UINT64_MAX;
 	sb_buf_init(&d->scratch, 1u << 20);
 	if (connect(d, path, read_only, err) < 0 || prepare(d, err) < 0 || letters_read_totals(d, err) < 0) {
 		sb_deadletters_close(d);
