@@ -95,6 +95,10 @@ function(sb_fuzz name)
   target_link_libraries(fuzz_${name} PRIVATE ${A_DEPS})
   target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
-  add_test(NAME fuzz.${name} COMMAND fuzz_${name} -runs=20000 -max_total_time=60 ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name})
+  # libFuzzer writes what it finds into the first folder: not the one in the tree
+  set(finds ${CMAKE_CURRENT_BINARY_DIR}/finds/${name})
+  file(MAKE_DIRECTORY ${finds})
+  add_test(NAME fuzz.${name} COMMAND fuzz_${name} -runs=20000 -max_total_time=60 ${finds} ${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}
+    WORKING_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
   set_tests_properties(fuzz.${name} PROPERTIES LABELS "fuzz" TIMEOUT 120)
 endfunction()
