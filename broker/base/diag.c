@@ -22,21 +22,30 @@ void sb_diags_done(struct sb_diags *d)
 	*d = (struct sb_diags){ 0 };
 }
 
+/* Where the next one goes; when the list is full an error takes the place of a warning. NULL: it is only counted. */
+static struct sb_diag *room(struct sb_diags *d, enum sb_severity severity)
+{
+	if (!d->item)
+		d->item = sb_xcalloc(SB_DIAG_MAX * sizeof(*d->item));
+	if (d->n < SB_DIAG_MAX)
+		return &d->item[d->n++];
+	d->not_kept++;
+	for (size_t i = d->n; severity == SB_SEV_ERROR && i > 0; i--)
+		if (d->item[i - 1].severity == SB_SEV_WARNING)
+			return &d->item[i - 1];
+	return NULL;
+}
+
 static void add(struct sb_diags *d, enum sb_severity severity, const struct sb_err *err)
 {
-	struct sb_diag *item;
+	struct sb_diag *item = room(d, severity);
 
 	if (severity == SB_SEV_ERROR)
 		d->errors++;
 	else
 		d->warnings++;
-	if (d->n == SB_DIAG_MAX) {
-		d->not_kept++;
+	if (!item)
 		return;
-	}
-	if (!d->item)
-		d->item = sb_xcalloc(SB_DIAG_MAX * sizeof(*d->item));
-	item = &d->item[d->n++];
 	item->severity = severity;
 	item->err = *err;
 	if (err->at.file)
@@ -132,18 +141,60 @@ static void color_off(struct sb_buf *out, bool color)
 		sb_buf_adds(out, "\033[0m");
 }
 
-/* Spaces under the line up to the column; a tab stays a tab so that the caret stands where the eye expects it. */
-static void add_caret(struct sb_buf *out, struct sb_slice line, const struct sb_loc *at)
+/* Text that a stranger may have written, on its way to a terminal: no control characters. */
+static void add_clean(struct sb_buf *out, struct sb_slice s)
 {
-	unsigned col = 1;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		bool c1 = c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0;
 
-	for (size_t i = 0; i < line.n && col < at->col; i++) {
-		if (((unsigned char)line.p[i] & 0xc0) == 0x80)
-			continue;
-		sb_buf_addc(out, line.p[i] == '\t' ? '\t' : ' ');
-		col++;
+		if (c1)
+			i++;
+		sb_buf_addc(out, c == '\t' ? ' ' : c < 0x20 || c == 0x7f || c1 ? '?' : (char)c);
 	}
-	for (unsigned i = 0; i < SB_MAX(at->len, 1u); i++)
+}
+
+static void add_line(struct sb_buf *out, const char *before, const char *text)
+{
+	sb_buf_adds(out, before);
+	add_clean(out, sb_slice_str(text));
+}
+
+#define WINDOW 100 /* characters of a line that are shown */
+
+/* Bytes of the first n characters. */
+static size_t bytes_of(struct sb_slice s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < s.n && n > 0) {
+		for (i++; i < s.n && ((unsigned char)s.p[i] & 0xc0) == 0x80; i++)
+			;
+		n--;
+	}
+	return i;
+}
+
+/* The part of a line around the column, and how many characters stand before it. */
+static struct sb_slice window_of(struct sb_slice line, unsigned col, unsigned *ret_skipped)
+{
+	size_t skip = 0;
+
+	if (line.n && line.p[line.n - 1] == '\r')
+		line.n--;
+	*ret_skipped = col > WINDOW ? col - WINDOW / 2 : 0;
+	skip = bytes_of(line, *ret_skipped);
+	line = sb_slice(line.p + skip, line.n - skip);
+	return sb_slice(line.p, bytes_of(line, WINDOW));
+}
+
+static void add_caret(struct sb_buf *out, const struct sb_loc *at, unsigned skipped)
+{
+	unsigned col = at->col > skipped ? at->col - skipped : 1, len = SB_MAX(at->len, 1u);
+
+	for (unsigned i = 1; i < col; i++)
+		sb_buf_addc(out, ' ');
+	for (unsigned i = 0; i < len && col + i <= WINDOW; i++)
 		sb_buf_addc(out, '^');
 }
 
@@ -152,22 +203,31 @@ static void add_excerpt(const struct sb_diags *d, const struct sb_diag *it, bool
 	const struct sb_loc *at = &it->err.at;
 	char *owned;
 	struct sb_slice line = source_line(d, at, &owned);
+	unsigned skipped = 0;
 	char number[16];
 	int width = snprintf(number, sizeof(number), "%u", at->line);
 
 	if (line.p) {
-		sb_buf_addf(out, "%*s |\n%s | %.*s\n%*s | ", width, "", number, SB_SLICE_ARG(line), width, "");
+		line = window_of(line, at->col, &skipped);
+		sb_buf_addf(out, "%*s |\n%s | ", width, "", number);
+		add_clean(out, line);
+		sb_buf_addf(out, "\n%*s | ", width, "");
 		color_on(out, color, it->severity);
-		add_caret(out, line, at);
+		add_caret(out, at, skipped);
 		if (it->err.hint[0])
-			sb_buf_addf(out, " %s", it->err.hint);
+			add_line(out, " ", it->err.hint);
 		color_off(out, color);
 		sb_buf_addc(out, '\n');
 	} else if (it->err.hint[0]) {
-		sb_buf_addf(out, "%*s = hint  %s\n", width, "", it->err.hint);
+		sb_buf_addf(out, "%*s = hint  ", width, "");
+		add_line(out, "", it->err.hint);
+		sb_buf_addc(out, '\n');
 	}
-	if (it->err.path[0])
-		sb_buf_addf(out, "%*s = at    %s\n", width, "", it->err.path);
+	if (it->err.path[0]) {
+		sb_buf_addf(out, "%*s = at    ", width, "");
+		add_line(out, "", it->err.path);
+		sb_buf_addc(out, '\n');
+	}
 	sb_buf_addf(out, "%*s = help  signalbox help %s\n", width, "", sb_code_id(it->err.code));
 	free(owned);
 }
@@ -179,7 +239,8 @@ static void format_long(const struct sb_diags *d, const struct sb_diag *it, bool
 	color_on(out, color, it->severity);
 	sb_buf_addf(out, "%s[%s]", severity_name(it->severity), sb_code_id(e->code));
 	color_off(out, color);
-	sb_buf_addf(out, ": %s\n", e->msg);
+	add_line(out, ": ", e->msg);
+	sb_buf_addc(out, '\n');
 	if (e->at.file && e->at.line)
 		sb_buf_addf(out, "  --> %s:%u:%u\n", e->at.file, e->at.line, e->at.col);
 	else if (e->at.file)
@@ -194,8 +255,11 @@ static void format_short(const struct sb_diag *it, struct sb_buf *out)
 
 	if (e->at.file)
 		sb_buf_addf(out, "%s:%u:%u: ", e->at.file, e->at.line, e->at.col);
-	sb_buf_addf(out, "%s[%s]: %s%s%s\n", severity_name(it->severity), sb_code_id(e->code), e->msg,
-		e->hint[0] ? "; " : "", e->hint);
+	sb_buf_addf(out, "%s[%s]", severity_name(it->severity), sb_code_id(e->code));
+	add_line(out, ": ", e->msg);
+	if (e->hint[0])
+		add_line(out, "; ", e->hint);
+	sb_buf_addc(out, '\n');
 }
 
 static void add_member(struct sb_buf *out, const char *name, const char *value)
@@ -208,8 +272,8 @@ static void format_json(const struct sb_diag *it, struct sb_buf *out)
 {
 	const struct sb_err *e = &it->err;
 
-	sb_buf_addf(out, "{\"code\":\"%s\",\"name\":\"%s\",\"severity\":\"%s\"", sb_code_id(e->code), sb_code_name(e->code),
-		severity_name(it->severity));
+	sb_buf_addf(out, "{\"code\":\"%s\",\"name\":\"%s\",\"severity\":\"%s\"", sb_code_id(e->code),
+		sb_code_name(e->code), severity_name(it->severity));
 	if (e->at.file)
 		add_member(out, "file", e->at.file);
 	sb_buf_addf(out, ",\"line\":%u,\"col\":%u,\"end_col\":%u", e->at.line, e->at.col,
@@ -241,7 +305,8 @@ void sb_diags_format(const struct sb_diags *d, enum sb_diag_format f, bool color
 
 	for (size_t i = 0; i < d->n; i++)
 		sorted[i] = &d->item[i];
-	qsort(sorted, d->n, sizeof(*sorted), by_place);
+	if (d->n)
+		qsort(sorted, d->n, sizeof(void *), by_place);
 	if (f == SB_DIAG_JSON)
 		sb_buf_addc(out, '[');
 	for (size_t i = 0; i < d->n; i++) {

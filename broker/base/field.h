@@ -39,7 +39,7 @@ struct sb_field {
 	size_t offset;
 	bool required;
 	const char *dflt;              /* as the user would write it; NULL: zero value */
-	int64_t min, max;              /* INT, MS, BYTES: range, STR: length; both 0: no check */
+	int64_t min, max;              /* INT, MS, BYTES: range, STR: length, STRS: entries; both 0: no check. max 0: none */
 	const char *const *names;      /* ENUM: the words, NULL behind the last */
 	const struct sb_field *sub;    /* OBJECT */
 	const char *doc;               /* one sentence */
@@ -57,25 +57,43 @@ struct sb_decode {
 	const char *dir;        /* relative paths resolve against the file they stand in; NULL: by each node's own file */
 	bool no_env;            /* check --no-env: skip the look-up, keep the reference text */
 	const char *(*getenv)(const char *name); /* NULL: the process's */
+	/* For "it belongs under" and "it belongs one level up"; either may be NULL: */
+	const struct sb_field *outer; /* rows of the level above */
+	const struct sb_field *inner; /* one row, whose `sub` somebody else decodes under its `key` */
+	const struct sb_field *rows;  /* the decoder's own */
 };
 
 /*
  * Decode a map into a struct: defaults first, then each member by its row; unknown keys, wrong kinds, bad ranges and
  * missing required keys are all reported, with the nearest key. `also` lists further keys that somebody else decodes
- * (NULL-terminated, may be NULL). Returns 0, or -1 when it added errors.
+ * (NULL-terminated, may be NULL). Returns 0, or -1 when it added errors. Nothing behind a key counts as an empty map.
+ *
+ * BOOL, INT, MS, BYTES and ENUM may also come from a reference: `max: ${env:MAX}` is read as what the variable holds.
+ * With no_env such a value keeps its default.
  */
 int sb_fields_decode(struct sb_decode *d, const struct sb_field *rows, const struct sb_node *map, void *ret,
 	const char *const *also);
-/* Only the defaults. */
+/* Only the defaults; a default FILE is then relative to d->dir. */
 void sb_fields_default(struct sb_decode *d, const struct sb_field *rows, void *ret);
+
+/* What differs between two structs of one table: fn for each such row, with its key from `prefix` on ("retry.base"). */
+typedef void sb_field_differs(void *arg, const struct sb_field *f, const char *path);
+void sb_fields_compare(const struct sb_field *rows, const void *a, const void *b, const char *prefix, sb_field_differs *fn, void *arg);
+bool sb_fields_equal(const struct sb_field *rows, const void *a, const void *b);
 
 /* Scalar readers, also for callers of NODE and MAP rows. 0, or -1 with an error that has its place. */
 int sb_parse_ms(const char *s, uint64_t *ret);    /* "250ms", "5s", "1h30m", "14d"; a bare number is refused, except 0 */
 int sb_parse_bytes(const char *s, uint64_t *ret); /* "64KiB", "1MiB", "500" (bytes), "1GB" */
 int sb_node_string(struct sb_decode *d, const struct sb_node *n, const char **ret); /* with interpolation */
 
-/* Print docs (Markdown table rows) or a JSON Schema (draft-07) "properties" object for a table. */
+/* A table as Markdown: one row a key, nested ones with their path. */
 void sb_fields_docs(const struct sb_field *rows, struct sb_buf *out);
+/*
+ * As JSON Schema (draft-07): the members of a "properties" object, without its braces, so that a caller can add more; the
+ * value of "required"; or all members of a schema for the whole map.
+ */
 void sb_fields_schema(const struct sb_field *rows, struct sb_buf *out);
+void sb_fields_required(const struct sb_field *rows, struct sb_buf *out);
+void sb_fields_object(const struct sb_field *rows, struct sb_buf *out);
 
 #endif

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/base/buf.h"
+#include "nodekeys.h"
+
 #define FILE_BYTES_MAX (4u << 20)
 
 const char *sb_node_kind_name(enum sb_node_kind k)
@@ -24,6 +27,35 @@ struct sb_node *sb_node_get(const struct sb_node *map, const char *key)
 	return NULL;
 }
 
+#define FEW_KEYS 16
+
+const struct sb_node *sb_node_keys_add(
+	struct sb_node_keys *k, struct sb_node *const *item, size_t n, struct sb_node *key)
+{
+	const struct sb_node *first = NULL;
+
+	if (n < FEW_KEYS) {
+		for (size_t i = 0; i < n && !first; i++)
+			first = sb_slice_eq(item[i]->key->text, key->text) ? item[i]->key : NULL;
+		return first;
+	}
+	for (size_t i = k->map.n ? n : 0; i < n; i++) /* the first time: those that came before */
+		sb_map_put(&k->map, item[i]->key->text, item[i]->key);
+	first = sb_map_get(&k->map, key->text);
+	if (!first)
+		sb_map_put(&k->map, key->text, key);
+	return first;
+}
+
+void sb_node_key_twice(struct sb_diags *diags, const struct sb_node *key, const struct sb_node *first)
+{
+	struct sb_err err;
+
+	sb_fail_at(&err, SB_E_DUPLICATE, &key->at, "the key `%.*s` stands here a second time", SB_SLICE_ARG(key->text));
+	sb_hint(&err, "first at line %u, column %u", first->at.line, first->at.col);
+	sb_diag_error(diags, &err);
+}
+
 static size_t index_of(const struct sb_node *n)
 {
 	size_t i = 0;
@@ -33,19 +65,42 @@ static size_t index_of(const struct sb_node *n)
 	return i;
 }
 
-void sb_node_path(const struct sb_node *n, char *out, size_t size)
+static bool plain_key(struct sb_slice key)
 {
-	size_t len;
+	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
-	out[0] = '\0';
+	for (size_t i = 0; i < key.n; i++)
+		if (!memchr(chars, key.p[i], sizeof(chars) - 1))
+			return false;
+	return key.n > 0;
+}
+
+static void add_step(const struct sb_node *n, struct sb_buf *out)
+{
 	if (!n->parent)
 		return;
-	sb_node_path(n->parent, out, size);
-	len = strlen(out);
-	if (n->key)
-		snprintf(out + len, size - len, "%s%.*s", len ? "." : "", SB_SLICE_ARG(n->key->text));
+	add_step(n->parent, out);
+	if (!n->key)
+		sb_buf_addf(out, "[%zu]", index_of(n));
+	else if (plain_key(n->key->text))
+		sb_buf_addf(out, "%s%.*s", out->len ? "." : "", SB_SLICE_ARG(n->key->text));
 	else
-		snprintf(out + len, size - len, "[%zu]", index_of(n));
+		sb_buf_addf(out, "['%.*s']", SB_SLICE_ARG(n->key->text));
+}
+
+/* A path that is too long loses its front: where in the rule it is says more than which part of the file. */
+void sb_node_path(const struct sb_node *n, char *out, size_t size)
+{
+	struct sb_buf path = SB_BUF(16384);
+
+	add_step(n, &path);
+	if (!sb_buf_cstr(&path))
+		snprintf(out, size, "...");
+	else if (path.len < size)
+		snprintf(out, size, "%s", path.p);
+	else
+		snprintf(out, size, "...%s", path.p + path.len - (size - 4));
+	sb_buf_done(&path);
 }
 
 void sb_doc_done(struct sb_doc *d)
@@ -85,6 +140,7 @@ int sb_doc_load(const char *file, struct sb_doc *ret, struct sb_diags *diags)
 	struct sb_err err;
 	int r;
 
+	*ret = (struct sb_doc){ 0 };
 	if (read_file(file, &text, &err) < 0) {
 		err.at.file = file;
 		sb_diag_error(diags, &err);

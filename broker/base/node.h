@@ -26,6 +26,7 @@ struct sb_node {
 	enum sb_node_kind kind;
 	bool boolean;
 	bool flow_json;         /* string in YAML double quotes or flow style: libyaml has already touched its escapes */
+	unsigned block_col;     /* literal block scalar (`|`): the column where its lines begin; 0: something else */
 	struct sb_loc at;       /* of the value */
 	struct sb_slice text;   /* scalar: decoded source text, NUL behind it; "" for containers */
 	struct sb_node *parent; /* NULL: root */
@@ -45,9 +46,20 @@ struct sb_node *sb_node_get(const struct sb_node *map, const char *key); /* NULL
 /* "rules[0].pattern.detail.amount[0]" */
 void sb_node_path(const struct sb_node *n, char *out, size_t size);
 
-/* Read a file's text into a tree; 0, or -1 with the errors added to `diags`. `file` is the name shown in places. */
+/* Same kinds, texts and keys in the same order; places do not count. NULL equals NULL. */
+bool sb_node_equal(const struct sb_node *a, const struct sb_node *b);
+/* Give a plain scalar's text its kind, by YAML's core schema. */
+void sb_node_resolve(struct sb_node *n);
+
+/*
+ * Read a file's text into a tree; 0, or -1 with the errors added to `diags`. `file` is the name shown in places. At -1
+ * ret->root may still be there: the tree of a text whose only errors are keys that stand twice, tags and the like, so that
+ * its other errors can be told in the same run. *ret is to be sb_doc_done in either case.
+ */
 int sb_yaml_parse(const char *file, struct sb_slice text, struct sb_doc *ret, struct sb_diags *diags);
 int sb_json_parse_doc(const char *file, struct sb_slice text, struct sb_doc *ret, struct sb_diags *diags);
+/* JSON in a string of the file, as in `pattern: |`; places are those of the file. */
+int sb_json_parse_node(const struct sb_node *string, struct sb_doc *ret, struct sb_diags *diags);
 /* By the ending of its name: .json is JSON, all else YAML. */
 int sb_doc_load(const char *file, struct sb_doc *ret, struct sb_diags *diags);
 void sb_doc_done(struct sb_doc *d);
