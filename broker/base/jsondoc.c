@@ -152,6 +152,7 @@ static int parse(const char *file, struct sb_slice text, const struct sb_node *w
 	if (sb_json_scan(padded, text.n, &lim, &tape, &fault) < 0) {
 		not_json(&w, &fault);
 		sb_tape_buf_done(&tape);
+		sb_doc_done(ret);
 		return -1;
 	}
 	w.tape = sb_tape_of(padded, &tape);

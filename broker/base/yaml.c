@@ -487,5 +487,7 @@ int sb_yaml_parse(const char *file, struct sb_slice text, struct sb_doc *ret, st
 	}
 	sb_map_done(&b->anchors);
 	free(b);
+	if (!ret->root)
+		sb_doc_done(ret);
 	return diags->errors == errors_before ? 0 : -1;
 }

@@ -123,6 +123,8 @@ static void json_becomes_the_same_tree(void **state)
 		sb_json_parse_doc("t.json", SB_SLICE("{\"a\":1,\n\"a\":2,\"b\":{\"c\":1,\"c\":1}}"), &doc, &d), -1);
 	assert_int_equal(d.errors, 2);
 	assert_int_equal(d.item[0].err.at.line, 2);
+	assert_non_null(doc.root); /* its other errors can be told too */
+	sb_doc_done(&doc);
 	sb_diags_done(&d);
 	sb_buf_done(&out);
 }
