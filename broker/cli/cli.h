@@ -53,6 +53,7 @@ struct sb_cli {
 	size_t n_args;
 	const char *config;                     /* -c, else SIGNALBOX_CONFIG, else signalbox.yaml */
 	const char *format;                     /* -o, else the verb's first */
+	char first_format[16];
 	bool quiet;                             /* -q: no chatter on err beyond errors */
 	bool color_out, color_err;              /* decided by --color, NO_COLOR, CLICOLOR_FORCE, TERM and the terminal */
 	FILE *out, *err;
