@@ -186,6 +186,13 @@ static bool retryable(unsigned status)
 	return status == 408 || status == 429 || status >= 502 || status == 500;
 }
 
+static const char *error_headers(unsigned status)
+{
+	if (status == 401)
+		return "WWW-Authenticate: Bearer\r\n";
+	return status == 503 || status == 429 ? "Retry-After: 1\r\n" : NULL;
+}
+
 void sb_http_reply_error(struct sb_http_req *req, unsigned status, const char *code, const char *fmt, ...)
 {
 	char msg[512], mem[1536];
@@ -201,6 +208,5 @@ void sb_http_reply_error(struct sb_http_req *req, unsigned status, const char *c
 	sb_buf_adds(&out, ",\"message\":");
 	sb_json_add_string(&out, sb_slice_str(msg));
 	sb_buf_addf(&out, ",\"retryable\":%s}}\n", again ? "true" : "false");
-	sb_http_reply(req, status, "application/json", status == 503 || status == 429 ? "Retry-After: 1\r\n" : NULL,
-		sb_buf_slice(&out));
+	sb_http_reply(req, status, "application/json", error_headers(status), sb_buf_slice(&out));
 }
