@@ -22,8 +22,8 @@ static void connector_docs(struct sb_buf *out, bool targets)
 
 		if (targets ? !(*c)->target : !(*c)->source)
 			continue;
-		sb_buf_addf(out, "\n### `%s:`\n\nA %s that %s.\n", (*c)->type, targets ? "target" : "source",
-			(*c)->summary);
+		sb_buf_addf(
+			out, "\n### `%s:`\n\nA %s: %s.\n", (*c)->type, targets ? "target" : "source", (*c)->summary);
 		if (rows && rows->key) {
 			sb_buf_addc(out, '\n');
 			sb_fields_docs(rows, out);

@@ -261,6 +261,46 @@ static void a_file_that_cannot_be_read_is_no_finding(void **state)
 	done(&s);
 }
 
+static const struct sb_cli_verb *all(void)
+{
+	static struct sb_cli_verb verbs[4];
+
+	verbs[0] = sb_cmd_check;
+	verbs[1] = sb_cmd_help;
+	verbs[2] = sb_cmd_version;
+	return verbs;
+}
+
+static void help_and_version_answer(void **state)
+{
+	static const struct {
+		const char *line;
+		int code;
+		const char *out; /* what it begins with */
+	} cases[] = {
+		{ "help", 0, "Signalbox takes events in" },
+		{ "help check", 0, "read configuration and rules" },
+		{ "help E004", 0, "E004 unknown-key\n\nNobody knows this key." },
+		{ "help unknown-key", 0, "E004 unknown-key\n" },
+		{ "help E004 -o json", 0, "{\"v\":1,\"code\":\"E004\",\"name\":\"unknown-key\"," },
+		{ "help -o json", 0, "{\"v\":1,\"commands\":[{\"name\":\"check\"," },
+		{ "help version -o json", 0, "{\"v\":1,\"commands\":[{\"name\":\"version\"," },
+		{ "help E999", 2, "" },
+		{ "version", 0, "signalbox " SB_VERSION "\n" },
+		{ "--version", 0, "signalbox " SB_VERSION "\n" },
+		{ "version -o json", 0, "{\"v\":1,\"version\":\"" SB_VERSION "\"}\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		struct seen s = run(all(), cases[i].line);
+
+		if (s.code != cases[i].code || strncmp(s.out, cases[i].out, strlen(cases[i].out)) != 0)
+			fail_msg("row %zu: %s\n gave %d\n%s%s", i, cases[i].line, s.code, s.out, s.err);
+		done(&s);
+	}
+}
+
 static void the_page_and_the_schema_know_every_connector(void **state)
 {
 	struct seen docs = run(check_only(), "check --print-config-docs"),
@@ -269,7 +309,7 @@ static void the_page_and_the_schema_know_every_connector(void **state)
 	(void)state;
 	assert_int_equal(docs.code | schema.code, 0);
 	assert_non_null(strstr(docs.out, "| `retry.base` | duration | 1ms to 1d; default `1s` |"));
-	assert_non_null(strstr(docs.out, "### `hook:`\n\nA source that takes raw JSON on a path.\n\n| key"));
+	assert_non_null(strstr(docs.out, "### `hook:`\n\nA source: takes raw JSON on a path.\n\n| key"));
 	assert_non_null(strstr(docs.out, "| `max` | number | 1 to 9; default `4` | Workers. |"));
 	assert_non_null(strstr(schema.out, "\"$schema\": \"http://json-schema.org/draft-07/schema#\""));
 	assert_non_null(strstr(schema.out, "\"command\""));
@@ -285,6 +325,7 @@ int main(void)
 		cmocka_unit_test(check_tells_what_it_found_and_how_long_retries_last),
 		cmocka_unit_test(check_speaks_json),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_no_finding),
+		cmocka_unit_test(help_and_version_answer),
 		cmocka_unit_test(the_page_and_the_schema_know_every_connector),
 	};
 
