@@ -207,6 +207,7 @@ static void load_source(struct loader *l, const struct sb_node *at)
 	struct sb_source_conf *s = &l->c->source[l->c->n_sources];
 	struct sb_source_keys k = { 0 };
 	const struct sb_node *own;
+	int r;
 
 	*s = (struct sb_source_conf){ .name = member_name(l, at), .at = at->key->at };
 	if (!is_map(l, at))
@@ -216,7 +217,9 @@ static void load_source(struct loader *l, const struct sb_node *at)
 		return; /* whatever else stands there was meant for something else */
 	if (own)
 		s->conf = decode_own(l, s->connector, own, false);
-	if (decode_keys(l, at, s->connector, &k, false) < 0 || !s->name || !s->conf)
+	r = decode_keys(l, at, s->connector, &k, false);
+	sb_config_check_ref(l->c, l->decode.diags, "buses", k.bus, sb_node_get(at, "bus"));
+	if (r < 0 || !s->name || !s->conf)
 		return;
 	s->keys = dup_of(&l->c->arena, &k, sizeof(k));
 	s->bus = interned(k.bus);
@@ -250,6 +253,7 @@ static void load_target(struct loader *l, const struct sb_node *at)
 	struct sb_target_conf *t = &l->c->target[l->c->n_targets];
 	struct sb_target_keys k = { 0 };
 	const struct sb_node *own;
+	int r;
 
 	*t = (struct sb_target_conf){ .name = member_name(l, at), .at = at->key->at };
 	if (!is_map(l, at))
@@ -259,7 +263,12 @@ static void load_target(struct loader *l, const struct sb_node *at)
 		return;
 	if (own)
 		t->conf = decode_own(l, t->connector, own, true);
-	if (decode_keys(l, at, t->connector, &k, true) < 0 || !t->name || !t->conf)
+	if (t->conf && t->connector->target->fields == sb_bus_target_fields)
+		sb_config_check_ref(l->c, l->decode.diags, "buses", ((struct sb_bus_target_conf *)t->conf)->name,
+			sb_node_get(own, "name"));
+	r = decode_keys(l, at, t->connector, &k, true);
+	sb_config_check_ref(l->c, l->decode.diags, "targets", k.dead_letter, sb_node_get(at, "dead_letter"));
+	if (r < 0 || !t->name || !t->conf)
 		return;
 	t->keys = dup_of(&l->c->arena, &k, sizeof(k));
 	target_policy(&t->policy, &k);
@@ -425,6 +434,8 @@ struct sb_config *sb_config_read(
 	if (!c->doc.root)
 		return c;
 	sb_fields_decode(&l.decode, sb_root_fields, c->doc.root, &k, NULL);
+	if (c->doc.root->kind != SB_NODE_MAP && c->doc.root->kind != SB_NODE_NULL)
+		return c;
 	load_root(&l, &k);
 	load_sections(&l, &k, c->doc.root);
 	sb_config_check_names(c, diags);

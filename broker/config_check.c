@@ -72,14 +72,16 @@ static void unresolved(const struct check *k, const char *in, const char *name, 
 	free(names);
 }
 
-static void check_name(struct check *k, const char *in, const char *name, const struct sb_node *at)
+void sb_config_check_ref(
+	const struct sb_config *c, struct sb_diags *diags, const char *in, const char *name, const struct sb_node *at)
 {
+	struct check k = { c, diags };
 	struct sb_err err;
 
-	if (!name || exists(k, in, name))
+	if (!name || exists(&k, in, name) || strstr(name, "${")) /* a reference that is not looked up (--no-env) */
 		return;
-	unresolved(k, in, name, &err);
-	tell(k, at, false, &err);
+	unresolved(&k, in, name, &err);
+	tell(&k, at, false, &err);
 }
 
 static const char *bus_of_target(const struct sb_target_conf *t)
@@ -97,7 +99,6 @@ static void check_dead_letter(struct check *k, const struct sb_target_conf *t)
 	struct sb_target_conf *to = (struct sb_target_conf *)sb_config_target(k->c, t->dead_letter);
 	struct sb_err err;
 
-	check_name(k, "targets", t->dead_letter, at);
 	if (!to)
 		return;
 	to->is_dead_letter = true;
@@ -114,14 +115,12 @@ static void check_dead_letter(struct check *k, const struct sb_target_conf *t)
 static void check_target(struct check *k, const struct sb_target_conf *t)
 {
 	const struct sb_node *retry = node_of(k, "targets", t->name, "retry");
-	const struct sb_node *own = node_of(k, "targets", t->name, t->connector->type);
 	const struct sb_node *lanes = node_of(k, "targets", t->name, "lanes");
 	const struct sb_node *on_full = node_of(k, "targets", t->name, "on_full");
 	struct sb_err err;
 
 	if (t->dead_letter)
 		check_dead_letter(k, t);
-	check_name(k, "buses", bus_of_target(t), sb_node_get(own, "name"));
 	if (t->policy.retry.cap_ms < t->policy.retry.base_ms) {
 		sb_fail(&err, SB_E_INVALID, "`cap` is below `base`");
 		sb_hint(&err, "`cap` is the longest wait, `base` the first");
@@ -183,10 +182,8 @@ void sb_config_check_names(struct sb_config *c, struct sb_diags *diags)
 
 	for (size_t i = 0; i < c->n_listeners; i++)
 		check_listener(&k, i);
-	for (size_t i = 0; i < c->n_sources; i++) {
-		check_name(&k, "buses", c->source[i].bus, node_of(&k, "sources", c->source[i].name, "bus"));
+	for (size_t i = 0; i < c->n_sources; i++)
 		check_paths(&k, i);
-	}
 	for (size_t i = 0; i < c->n_targets; i++)
 		check_target(&k, &c->target[i]);
 }

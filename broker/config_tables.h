@@ -70,7 +70,10 @@ struct sb_config *sb_config_read(const char *file, struct sb_slice text, const s
 
 /* ------------------------------------------------------------------------------------------------ config_check.c */
 
-/* What no single row can say and needs no rules: names resolve, listeners are safe, limits fit together. */
+/* A bus or target must stand in the file. `name` may be NULL. */
+void sb_config_check_ref(const struct sb_config *c, struct sb_diags *diags, const char *in, const char *name,
+	const struct sb_node *at);
+/* What no single row can say and needs no rules: dead letters end somewhere, limits fit together, nothing is taken twice. */
 void sb_config_check_names(struct sb_config *c, struct sb_diags *diags);
 /* The buses and targets that rules name must exist; ways that lead an event round in a circle are told. */
 void sb_config_check_rules(const struct sb_config *c, const struct sb_ruleset *rules, struct sb_diags *diags);

@@ -420,34 +420,48 @@ static const char *nearest_key(const struct sb_field *rows, const char *const *a
 	return sb_nearest(word, all, n);
 }
 
-/* The key under which `key` would be right: most often it is mis-indented. */
-static const char *parent_of_key(const struct sb_decode *d, const struct sb_field *rows, struct sb_slice key)
+/* The object among `rows` in which `key` would be right. */
+static const char *object_with(const struct sb_field *rows, struct sb_slice key)
 {
-	if (d->inner && find_row(d->inner->sub, key))
-		return d->inner->key;
-	for (; rows->key; rows++)
+	for (; rows && rows->key; rows++)
 		if (rows->type == SB_T_OBJECT && find_row(rows->sub, key))
 			return rows->key;
 	return NULL;
 }
 
+/* Where a key that is unknown here would be right: most often it is mis-indented. False: nowhere near. */
+static bool hint_at_place(
+	const struct sb_decode *d, const struct sb_field *rows, const struct sb_node *item, struct sb_err *err)
+{
+	struct sb_slice key = item->key->text;
+	const struct sb_node *map = item->parent;
+	const char *below = d->inner && find_row(d->inner->sub, key) ? d->inner->key : object_with(rows, key);
+
+	if (below)
+		sb_hint(err, "it belongs under `%s:`", below);
+	else if (map && map->key && find_row(d->outer, key))
+		sb_hint(err, "it belongs one level up, beside `%.*s:`", SB_SLICE_ARG(map->key->text));
+	else if (map && map->key && object_with(d->outer, key))
+		sb_hint(err, "it belongs under `%s:`, which stands beside `%.*s:`", object_with(d->outer, key),
+			SB_SLICE_ARG(map->key->text));
+	else
+		return false;
+	return true;
+}
+
 static void unknown_key(
 	struct sb_decode *d, const struct sb_field *rows, const char *const *also, const struct sb_node *item)
 {
-	const char *parent = parent_of_key(d, rows, item->key->text);
 	const char *near = nearest_key(rows, also, item->key->text.p);
-	const struct sb_node *map = item->parent;
 	struct sb_err err;
 
 	sb_fail_at(&err, SB_E_UNKNOWN_KEY, &item->key->at, "unknown key `%.*s`", SB_SLICE_ARG(item->key->text));
-	if (parent)
-		sb_hint(&err, "it belongs under `%s:`", parent);
-	else if (map && map->key && find_row(d->outer, item->key->text))
-		sb_hint(&err, "it belongs one level up, beside `%.*s:`", SB_SLICE_ARG(map->key->text));
-	else if (near)
-		sb_hint(&err, "did you mean `%s`?", near);
-	else if (!rows->key && !(also && *also))
-		sb_hint(&err, "there are no keys here");
+	if (!hint_at_place(d, rows, item, &err)) {
+		if (near)
+			sb_hint(&err, "did you mean `%s`?", near);
+		else if (!rows->key && !(also && *also))
+			sb_hint(&err, "there are no keys here");
+	}
 	sb_field_report(d, item, &err);
 }
 

@@ -392,6 +392,8 @@ static int on_event(struct builder *b, const yaml_event_t *e)
 
 /* ------------------------------------------------------------------------------------------------ libyaml's errors */
 
+#define TAB "found a tab where spaces are needed"
+
 /* What libyaml says, and what it is likely to mean. */
 static const struct {
 	const char *problem, *hint;
@@ -400,10 +402,20 @@ static const struct {
 		"YAML cannot hold surrogate escapes; write the value as a block scalar of JSON (`pattern: |`)" },
 	{ "control characters are not allowed", "write it as \\uXXXX in a block scalar of JSON (`pattern: |`)" },
 	{ "found a tab character that violates indentation", "indent with spaces" },
-	{ "found character that cannot start any token",
-		"indent with spaces, and quote a value that begins with % @ or `" },
+	{ TAB, "indent with spaces" },
+	{ "found character that cannot start any token", "quote a value that begins with % @ or `" },
 	{ "mapping values are not allowed in this context", "quote a value that contains `: `" },
 };
+
+static bool is_tab(struct builder *b, yaml_mark_t at)
+{
+	size_t i = line_start(b, at.line);
+
+	for (size_t col = 0; col < at.column && i < b->text.n; col++)
+		for (i++; i < b->text.n && ((unsigned char)b->text.p[i] & 0xc0) == 0x80; i++)
+			;
+	return i < b->text.n && b->text.p[i] == '\t';
+}
 
 static int parser_failed(struct builder *b, const yaml_parser_t *p)
 {
@@ -412,6 +424,8 @@ static int parser_failed(struct builder *b, const yaml_parser_t *p)
 	const char *problem = p->problem ? p->problem : "it cannot be read";
 	struct sb_err err;
 
+	if (p->error == YAML_SCANNER_ERROR && is_tab(b, p->problem_mark))
+		problem = TAB;
 	if (p->error == YAML_READER_ERROR)
 		sb_json_place(b->text.p, b->text.n, p->problem_offset, &at);
 	sb_fail_at(&err, SB_E_SYNTAX, &at, "this is not valid YAML: %s", problem);
@@ -455,7 +469,8 @@ static void parse(struct builder *b)
 	}
 	yaml_parser_set_input_string(&p, (const unsigned char *)b->text.p, b->text.n);
 	yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
-	run(b, &p);
+	if (run(b, &p) < 0)
+		b->doc->root = NULL; /* what was read so far may not be what was meant */
 	yaml_parser_delete(&p);
 }
 

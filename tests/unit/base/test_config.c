@@ -45,7 +45,7 @@ static const struct {
 	{ "? [a]\n: 1\n", "!1:3 a key must be a string, found a list" },
 	{ "a: *b\n", "!1:4 the anchor `b` is not defined before this place" },
 	{ "a: 1\n---\nb: 2\n", "!2:1 a second document in one file" },
-	{ "a:\n\t- 1\n", "!2:1 this is not valid YAML: found character that cannot start any token" },
+	{ "a:\n\t- 1\n", "!2:1 this is not valid YAML: found a tab where spaces are needed" },
 	{ "a: \"\\ud83d\"\n", "!1:7 this is not valid YAML: found invalid Unicode character escape code" },
 	{ "a: \"\x7f\"\n", "!1:5 this is not valid YAML: control characters are not allowed" },
 	{ "a: \"x\xc2\x85y\"\n", "!1:6 a raw U+0085 cannot be kept in YAML" },

@@ -68,6 +68,12 @@ static const struct {
 		"dies there\n" },
 	{ "targets: {t: {log: {}, dead_letter: u}, u: {log: {a: 1}}}", NULL, /* u is wrong, not absent */
 		"1:51 unknown key `a` | there are no keys here\n" },
+	{ "sources: {s: {hook: {pth: /a}, bus: adit}}\nbuses: {audit: {}}", NULL, /* told beside its other errors */
+		"1:15 the key `path` is missing | path: Where it listens.\n1:22 unknown key `pth` | did you mean "
+		"`path`?\n"
+		"1:37 there is no bus `adit` | did you mean `audit`?\n" },
+	{ "targets: {t: {run: {command: [a], max_retries: 3}}}", NULL,
+		"1:35 unknown key `max_retries` | it belongs under `retry:`, which stands beside `run:`\n" },
 	/* policies */
 	{ "targets: {t: {log: {}, retry: {base: 1h}}}", NULL,
 		"1:38 `cap` is below `base` | `cap` is the longest wait, `base` the first\n" },
