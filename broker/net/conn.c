@@ -135,7 +135,7 @@ static void refuse_with(struct conn *c, const struct sb_refuse_http *why)
 	struct request *r = request_new(c, 0);
 
 	c->s->stats.refused[why->why]++;
-	r->close = r->refused = c->closing = true;
+	r->close = r->ours = c->closing = true;
 	c->start = c->len; /* nothing behind a refusal is read */
 	server_date(c->s);
 	/* A refusal of ours is a request that no handler answers. */
@@ -247,7 +247,8 @@ static void hand_over(struct conn *c, const struct sb_head *head, struct sb_slic
 	c->served++;
 	r->bytes = (uint32_t)(end - c->start);
 	c->queued_bytes += r->bytes;
-	r->close = c->guard.close || (c->s->conf.max_requests && c->served >= c->s->conf.max_requests);
+	r->ours = c->s->conf.max_requests && c->served >= c->s->conf.max_requests;
+	r->close = r->ours || c->guard.close;
 	c->closing = c->closing || r->close;
 	c->start = (uint32_t)end;
 	c->phase = READ_HEAD;
@@ -363,20 +364,24 @@ static void dequeue(struct conn *c, struct request *r)
 	request_free(r);
 }
 
+static void linger(struct conn *c)
+{
+	shutdown(c->fd, SHUT_WR);
+	c->closing = c->linger = true;
+	set_reading(c, true);
+	begin_wait(c);
+}
+
 /* The answer that ends the connection has left. */
 static void finish(struct conn *c, struct request *last)
 {
-	bool linger = last->refused && !c->eof;
+	bool ours = last->ours;
 
 	dequeue(c, last);
-	if (!linger) {
+	if (ours && !c->eof)
+		linger(c);
+	else
 		conn_close(c);
-		return;
-	}
-	shutdown(c->fd, SHUT_WR);
-	c->linger = true;
-	set_reading(c, true);
-	begin_wait(c);
 }
 
 /* n more bytes have left. 0, or -1: the connection ends. */
@@ -445,9 +450,13 @@ static void settle_down(struct conn *c, bool stalled)
 {
 	bool nothing_unread = c->start == c->len;
 
-	c->closing = c->closing || (c->eof && !stalled) || (c->s->draining && nothing_unread && !c->n_queue);
-	if (c->closing && sb_list_empty(&c->queue)) {
+	c->closing = c->closing || (c->eof && !stalled);
+	if (c->closing && !c->n_queue) {
 		conn_close(c);
+		return;
+	}
+	if (c->s->draining && nothing_unread && !c->n_queue) {
+		linger(c);
 		return;
 	}
 	set_reading(c, !c->eof && !c->closing && has_room(c));

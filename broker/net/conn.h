@@ -34,7 +34,7 @@ struct request {
 	uint32_t bytes;          /* of input that it holds */
 	bool head;               /* HEAD: the answer has no body */
 	bool close;              /* the connection ends with this answer */
-	bool refused;            /* by us: the client may still be sending */
+	bool ours;               /* closing is our idea: the client may still be sending */
 	struct sb_http_header header[];
 };
 
@@ -74,7 +74,7 @@ struct conn {
 	bool reading;    /* rd is added */
 	bool pumping;    /* a flush will follow, no need to ask for one */
 	bool closing;    /* no more requests are read; closed when the queue is empty */
-	bool linger;     /* closing after a refusal: discard what still comes, so that the answer is not lost to a reset */
+	bool linger;     /* closed for writing; what still comes is discarded, so that no reset overtakes our last answer */
 	bool eof;
 	bool loopback;
 	char peer[64];

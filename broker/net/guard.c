@@ -370,7 +370,12 @@ static int trailer_line(struct sb_chunked *c, const struct sb_guard_limits *lim,
 	c->trailer_bytes += (uint32_t)n + 2;
 	if (++c->trailers > lim->headers || c->trailer_bytes > lim->header_bytes)
 		return refuse(ret, 431, SB_HTTP_HEADERS_TOO_LARGE, "the trailer is larger than this server takes");
-	return field_line(p, n, &name, &value, ret);
+	if (field_line(p, n, &name, &value, ret) < 0)
+		return -1;
+	for (size_t i = 0; i < SB_LEN(known); i++)
+		if (sb_slice_eq(name, known[i].name))
+			return bad_framing(ret, "a trailer holds a field that belongs in the header");
+	return 0;
 }
 
 /* A size or trailer line. As sb_chunked_run, but 2: go on. */

@@ -87,7 +87,7 @@ struct sb_http_server *sb_http_server_new(struct event_base *base, const struct 
 /* `fd` listens already, non-blocking; moves in. Several shards may share an address by SO_REUSEPORT. `tag` comes back by sb_http_tag. */
 int sb_http_server_listen(struct sb_http_server *s, int fd, void *tag, struct sb_err *err);
 void *sb_http_tag(const struct sb_http_req *req);
-/* Stop accepting, close idle connections, let unanswered requests be answered. */
+/* Stop accepting, close idle connections (within a second), let unanswered requests be answered. */
 void sb_http_server_drain(struct sb_http_server *s);
 bool sb_http_server_idle(const struct sb_http_server *s);
 void sb_http_server_free(struct sb_http_server *s); /* unanswered requests are dropped with their connections */

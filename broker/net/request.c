@@ -171,7 +171,7 @@ void sb_http_reply(struct sb_http_req *req, unsigned status, const char *content
 		return;
 	}
 	if (last_of_draining(r))
-		r->close = c->closing = true;
+		r->close = r->ours = c->closing = true;
 	server_date(c->s);
 	request_answer(r, c->s, status, content_type, headers, body);
 	if (c->pumping || !sb_list_empty(&c->dirty))

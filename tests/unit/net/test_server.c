@@ -681,10 +681,32 @@ static void draining_answers_what_is_owed_and_closes(void **state)
 	loop_reply(&l, 2, "third");
 	assert_true(loop_read(&l, half, out, OUT, 2000));
 	assert_string_equal(statuses(out), "200");
-	assert_true(sb_http_server_idle(l.server));
 	close(idle);
 	close(busy);
 	close(half);
+	loop_turn(&l);
+	assert_true(sb_http_server_idle(l.server));
+	loop_done(&l);
+}
+
+/* A request that we no longer read must not turn into a reset, which would take the answer before it along. */
+static void draining_resets_nobody(void **state)
+{
+	struct loop l;
+	int port, fd;
+
+	(void)state;
+	loop_init(&l, NULL);
+	port = tcp_listen(&l);
+	fd = tcp_from(&l, port, "127.0.0.1");
+	loop_sends(&l, fd, GET);
+	sb_http_server_drain(l.server);
+	assert_true(send(fd, GET, sizeof(GET) - 1, MSG_NOSIGNAL) > 0);
+	loop_turn(&l);
+	loop_read_until(&l, fd, out, OUT, "GET /a");
+	assert_string_equal(statuses(out), "202");
+	assert_int_equal(recv(fd, out, 1, 0), 0); /* an end, no reset */
+	close(fd);
 	loop_done(&l);
 }
 
@@ -776,6 +798,7 @@ int main(void)
 		cmocka_unit_test(a_request_outlives_its_server),
 		cmocka_unit_test(half_a_close_is_still_answered),
 		cmocka_unit_test(draining_answers_what_is_owed_and_closes),
+		cmocka_unit_test(draining_resets_nobody),
 		cmocka_unit_test(a_request_is_taken_apart),
 		cmocka_unit_test(errors_have_one_shape),
 		cmocka_unit_test(every_refusal_has_a_name),
