@@ -200,6 +200,8 @@ static const struct row rows[] = {
 	ROW("NUL in a chunk extension", TE "\r\n2;\0\r\nhi\r\n0\r\n\r\n" NEXT, "400"),
 	ROW("only an extension", TE "\r\n;a\r\nhi\r\n0\r\n\r\n" NEXT, "400"),
 	ROW("a folded trailer", TE "\r\n0\r\nX: y\r\n z\r\n\r\n" NEXT, "400"),
+	ROW("a length in a trailer", TE "\r\n0\r\nContent-Length: 5\r\n\r\n" NEXT, "400"),
+	ROW("an encoding in a trailer", TE "\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n" NEXT, "400"),
 	ROW("a trailer without a colon", TE "\r\n0\r\nXyz\r\n\r\n" NEXT, "400"),
 	ROW("NUL in a trailer", TE "\r\n0\r\nX: \0\r\n\r\n" NEXT, "400"),
 
