@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rules/number.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_MAX 1100 /* a longer one has more significant digits than any double's shortest form, or is all zeros */
+
+/* A decimal number as its significant digits and the power of ten of the last one. */
+struct decimal {
+	const char *digit[2]; /* the text's runs of digits, before and behind the point */
+	size_t n[2];
+	long exp;             /* of the number, as written */
+};
+
+static struct decimal split(const char *s)
+{
+	struct decimal d = { { 0 }, { 0 }, 0 };
+
+	s += *s == '-' || *s == '+';
+	d.digit[0] = s;
+	d.n[0] = strspn(s, "0123456789");
+	s += d.n[0];
+	if (*s == '.') {
+		d.digit[1] = ++s;
+		d.n[1] = strspn(s, "0123456789");
+		s += d.n[1];
+	}
+	if (*s == 'e' || *s == 'E')
+		d.exp = strtol(s + 1, NULL, 10);
+	return d;
+}
+
+/* Significant digits without leading and trailing zeros into out; returns how many, *ret_exp the power of the last. */
+static size_t significant(const struct decimal *d, char *out, size_t max, long *ret_exp)
+{
+	size_t n = 0;
+
+	*ret_exp = d->exp - (long)d->n[1];
+	for (int part = 0; part < 2; part++)
+		for (size_t i = 0; i < d->n[part]; i++) {
+			if (n == 0 && d->digit[part][i] == '0')
+				continue;
+			if (n == max)
+				return SIZE_MAX;
+			out[n++] = d->digit[part][i];
+		}
+	while (n && out[n - 1] == '0') {
+		n--;
+		(*ret_exp)++;
+	}
+	return n;
+}
+
+static bool same_decimal(const char *a, const char *b)
+{
+	struct decimal da = split(a), db = split(b);
+	char digits[2][TEXT_MAX];
+	long exp[2];
+	size_t na = significant(&da, digits[0], TEXT_MAX, &exp[0]), nb = significant(&db, digits[1], TEXT_MAX, &exp[1]);
+
+	return na != SIZE_MAX && na == nb && memcmp(digits[0], digits[1], na) == 0 && (na == 0 || exp[0] == exp[1]);
+}
+
+static void shortest(double v, char *out, size_t size)
+{
+	for (int precision = 1; precision <= 17; precision++) {
+		snprintf(out, size, "%.*e", precision - 1, v);
+		if (strtod(out, NULL) == v)
+			return;
+	}
+}
+
+bool sb_number_comparable(struct sb_slice text, double *ret)
+{
+	char copy[TEXT_MAX], digits[TEXT_MAX], printed[40];
+	struct decimal d;
+	long exp;
+	size_t n;
+
+	if (text.n >= sizeof(copy))
+		return false;
+	memcpy(copy, text.p, text.n);
+	copy[text.n] = '\0';
+	*ret = strtod(copy, NULL);
+	if (!isfinite(*ret))
+		return false;
+	d = split(copy);
+	n = significant(&d, digits, sizeof(digits), &exp);
+	if (n <= 15 && exp > -290 && exp < 290)
+		return true; /* fifteen digits survive the way through a double */
+	shortest(*ret, printed, sizeof(printed));
+	return same_decimal(copy, printed);
+}
