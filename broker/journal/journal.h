@@ -69,6 +69,10 @@ struct sb_append {
 	struct sb_buf frames;
 	bool state;                   /* RESULT, ATTEMPT, DEAD ...: may use the reserve of a full disk. false: new events */
 	struct sb_handover *deliveries; /* one for each owed entry of its EVENT frames, in order; NULL: none */
+	/* the journal's, while it has the append: */
+	struct sb_append *next;
+	struct sb_journal *journal;
+	void (*run)(struct sb_mail *m);
 	/* filled in by the writer: */
 	enum sb_append_status status; /* FULL: new events only, nothing was written. FAILED: disk error, nothing counts as written */
 	uint64_t seq;                 /* of its first frame */
@@ -166,6 +170,9 @@ struct sb_journal_read {
 	bool end;                 /* everything durable at the time has been looked at */
 	uint64_t horizon;         /* every delivery of the target below this number was looked at */
 	uint64_t damaged;         /* frames that could not be read, counted in the journal too */
+	/* the journal's, while it has the read: */
+	struct sb_journal *journal;
+	void (*run)(struct sb_mail *m);
 };
 void sb_journal_read(struct sb_journal *j, struct sb_journal_read *r); /* any thread */
 

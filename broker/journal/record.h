@@ -15,7 +15,7 @@
  * The journal's records, as bytes. docs/journal-format.md draws them; all integers are little-endian.
  *
  *   segment  = header (4096 bytes: magic, version, salt, segment number, first seq, first dno, CRC) frame*
- *   frame    = length u32 | crc32c u32 | type u8 | flags u8 | 0 u16 | seq u64 | payload | padding to 8
+ *   frame    = length u32 (header and payload) | crc32c u32 | type u8 | flags u8 | 0 u16 | seq u64 | payload | padding to 8
  *              The CRC covers everything but itself, and starts from the segment's salt. Length 0: end of data.
  *   group    = GROUP frame (durable watermark: end of the group before) then the group's frames
  *   segment start = CHECKPOINT (counters, routes, pauses, positions, generation): every segment can be read on its own.
@@ -44,7 +44,7 @@ enum {
 	SB_OWED_FINAL = 4,     /* delivery of a dead letter to a dead-letter target: retried without end */
 	SB_OWED_STILLBORN = 8, /* died before it could be tried: `input` is one byte of enum sb_reason, then the message */
 };
-struct sb_owed {
+struct sb_owed { /* its route is the writer's to fill in */
 	const char *rule, *target;
 	uint32_t lane;            /* 1 + hash of the order key; 0: no order */
 	uint8_t flags;            /* SB_OWED_* */
@@ -132,7 +132,7 @@ int sb_frame_next(struct sb_frame_iter *it, struct sb_frame *ret); /* 1: one mor
 /* Decoders borrow from the payload. -1: malformed although the CRC held, which is our bug or an attack. */
 struct sb_owed_view {
 	struct sb_slice rule, target, input;
-	uint32_t lane;
+	uint32_t lane, route;
 	uint8_t flags;
 };
 struct sb_event_view {

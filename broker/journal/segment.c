@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/journal/segment.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/crc32c.h"
+
+#define WINDOW_BYTES (256u << 10)
+#define WINDOW_MAX (1u << 30)
+
+static const char magic[8] = { 'S', 'B', 'J', 'R', 'N', 'L', '\r', '\n' };
+
+void sb_segment_path(const char *dir, uint64_t number, char out[SB_SEGMENT_PATH_MAX])
+{
+	snprintf(out, SB_SEGMENT_PATH_MAX, "%s/%020" PRIu64 ".seg", dir, number);
+}
+
+int sb_segment_number(const char *name, uint64_t *ret)
+{
+	char *end;
+
+	if (strspn(name, "0123456789") != 20 || strcmp(name + 20, ".seg") != 0)
+		return -1;
+	errno = 0;
+	*ret = strtoull(name, &end, 10);
+	return errno ? -1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ header */
+
+void sb_segment_header_write(const struct sb_segment_header *h, char out[SB_SEGMENT_HEADER])
+{
+	struct sb_buf b = { .p = out, .cap = SB_SEGMENT_HEADER, .max = SB_SEGMENT_HEADER };
+	uint32_t crc;
+
+	memset(out, 0, SB_SEGMENT_HEADER);
+	sb_buf_add(&b, magic, sizeof(magic));
+	sb_put_u32(&b, SB_SEGMENT_VERSION);
+	sb_put_u32(&b, h->salt);
+	sb_put_u64(&b, h->number);
+	sb_put_u64(&b, h->first_seq);
+	sb_put_u64(&b, h->first_dno);
+	sb_put_u64(&b, h->prev_end);
+	sb_put_u64(&b, h->wall_ms);
+	crc = sb_crc32c(0, out, b.len);
+	sb_put_u32(&b, crc);
+}
+
+int sb_segment_header_read(const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, struct sb_err *err)
+{
+	struct sb_cursor c = sb_cursor_of(sb_slice(in + sizeof(magic), SB_SEGMENT_HEADER - sizeof(magic)));
+	uint32_t crc;
+
+	if (memcmp(in, magic, sizeof(magic)) != 0)
+		return sb_fail(err, SB_E_CORRUPT, "this is not a journal segment");
+	*ret = (struct sb_segment_header){ .version = sb_get_u32(&c) };
+	if (ret->version != SB_SEGMENT_VERSION)
+		return sb_fail(err, SB_E_VERSION, "the segment has format version %u, this program knows %u", ret->version,
+			SB_SEGMENT_VERSION);
+	ret->salt = sb_get_u32(&c);
+	ret->number = sb_get_u64(&c);
+	ret->first_seq = sb_get_u64(&c);
+	ret->first_dno = sb_get_u64(&c);
+	ret->prev_end = sb_get_u64(&c);
+	ret->wall_ms = sb_get_u64(&c);
+	crc = sb_crc32c(0, in, (size_t)(c.p - in));
+	if (sb_get_u32(&c) != crc)
+		return sb_fail(err, SB_E_CORRUPT, "the segment's header is damaged");
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ frames */
+
+uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len)
+{
+	return sb_crc32c(sb_crc32c(salt, p, 4), p + 8, len - 8);
+}
+
+int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *r, struct sb_err *err)
+{
+	char path[SB_SEGMENT_PATH_MAX], head[SB_SEGMENT_HEADER];
+	ssize_t got;
+
+	*r = (struct sb_segment_reader){ .offset = SB_SEGMENT_HEADER };
+	sb_segment_path(dir, number, path);
+	r->file = vfs->ops->open(vfs, path, O_RDONLY);
+	if (!r->file && errno == ENOENT)
+		return sb_fail(err, SB_E_MISSING, "no segment %" PRIu64, number);
+	if (!r->file)
+		return sb_fail_errno(err, "cannot open '%s'", path);
+	sb_buf_init(&r->window, WINDOW_MAX);
+	r->size = (uint64_t)vfs->ops->size(r->file);
+	got = sb_file_read_full(r->file, head, sizeof(head), 0);
+	if (got < 0)
+		sb_fail_errno(err, "cannot read '%s'", path);
+	else if (got < SB_SEGMENT_HEADER)
+		sb_fail(err, SB_E_CORRUPT, "'%s' is too short for a segment", path);
+	else if (sb_segment_header_read(head, &r->header, err) == 0 && r->header.number == number)
+		return 0;
+	else if (err->code != SB_E_VERSION)
+		sb_fail(err, SB_E_CORRUPT, "the header of '%s' is damaged", path);
+	sb_segment_close(r);
+	return -1;
+}
+
+void sb_segment_close(struct sb_segment_reader *r)
+{
+	if (r->file)
+		r->file->vfs->ops->close(r->file);
+	sb_buf_done(&r->window);
+	r->file = NULL;
+}
+
+/* n bytes at off, from the window or read into it; NULL: the file is shorter, or cannot be read. */
+static const char *look(struct sb_segment_reader *r, uint64_t off, size_t n)
+{
+	size_t want = SB_MAX(n, (size_t)WINDOW_BYTES);
+	ssize_t got;
+
+	if (off >= r->window_at && off + n <= r->window_at + r->window.len)
+		return r->window.p + (off - r->window_at);
+	sb_buf_clear(&r->window);
+	if (!sb_buf_reserve(&r->window, want))
+		return NULL;
+	got = sb_file_read_full(r->file, r->window.p, want, off);
+	if (got < 0)
+		return NULL;
+	r->window_at = off;
+	r->window.len = (size_t)got;
+	return (size_t)got >= n ? r->window.p : NULL;
+}
+
+static bool known_type(uint8_t type)
+{
+	return type >= SB_REC_GROUP && type <= SB_REC_SEAL;
+}
+
+int sb_segment_next(struct sb_segment_reader *r, uint64_t limit, struct sb_frame_at *ret)
+{
+	uint64_t end = SB_MIN(limit, r->size);
+	const char *p;
+	uint32_t len, crc;
+
+	if (r->offset >= end)
+		return 0;
+	if (end - r->offset < SB_FRAME_HEADER)
+		return limit <= r->size ? -1 : 0;
+	p = look(r, r->offset, SB_FRAME_HEADER);
+	if (!p)
+		return -1;
+	memcpy(&len, p, 4);
+	len = le32toh(len);
+	if (len == 0)
+		return limit <= r->size && limit != UINT64_MAX ? -1 : 0; /* before a known end there must be frames */
+	if (len < SB_FRAME_HEADER || sb_frame_size(len) > end - r->offset)
+		return -1;
+	p = look(r, r->offset, sb_frame_size(len));
+	if (!p)
+		return -1;
+	memcpy(&crc, p + 4, 4);
+	if (le32toh(crc) != sb_frame_crc(r->header.salt, p, len))
+		return -1;
+	memcpy(&ret->seq, p + 12, 8);
+	ret->seq = le64toh(ret->seq);
+	ret->type = (enum sb_record_type)(uint8_t)p[8];
+	ret->flags = (uint8_t)p[9];
+	ret->offset = r->offset;
+	ret->size = sb_frame_size(len);
+	ret->payload = sb_slice(p + SB_FRAME_HEADER, len - SB_FRAME_HEADER);
+	r->offset += ret->size;
+	return 1;
+}
+
+bool sb_segment_resync(struct sb_segment_reader *r, uint64_t limit, enum sb_record_type only)
+{
+	uint64_t end = SB_MIN(limit, r->size), at = r->offset;
+	struct sb_frame_at frame;
+
+	for (at += 8; at + SB_FRAME_HEADER <= end; at += 8) {
+		const char *p = look(r, at, SB_FRAME_HEADER);
+
+		if (!p)
+			return false;
+		if (!known_type((uint8_t)p[8]) || (only && p[8] != (char)only) || p[10] || p[11])
+			continue;
+		r->offset = at;
+		if (sb_segment_next(r, UINT64_MAX, &frame) == 1) {
+			r->offset = at;
+			return true;
+		}
+	}
+	r->offset = end;
+	return false;
+}
+
+/* ------------------------------------------------------------------------------------------------ list */
+
+struct numbers {
+	uint64_t *v;
+	size_t n, cap;
+};
+
+static int note_number(void *arg, const char *name)
+{
+	struct numbers *l = arg;
+	uint64_t number;
+
+	if (sb_segment_number(name, &number) < 0)
+		return 0;
+	if (l->n == l->cap) {
+		l->cap = l->cap ? l->cap * 2 : 16;
+		l->v = sb_xrealloc(l->v, l->cap * sizeof(*l->v));
+	}
+	l->v[l->n++] = number;
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int sb_segment_list(struct sb_vfs *vfs, const char *dir, uint64_t **ret, size_t *n, struct sb_err *err)
+{
+	struct numbers l = { 0 };
+
+	if (vfs->ops->list(vfs, dir, note_number, &l) < 0) {
+		free(l.v);
+		return sb_fail_errno(err, "cannot list '%s'", dir);
+	}
+	if (l.n)
+		qsort(l.v, l.n, sizeof(*l.v), by_number);
+	*ret = l.v;
+	*n = l.n;
+	return 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_JOURNAL_SEGMENT_H
+#define SB_JOURNAL_SEGMENT_H
+
+#include "broker/base/vfs.h"
+#include "broker/journal/frame.h"
+#include "broker/journal/journal.h"
+
+/*
+ * A segment file: a header block, then frames up to its end. The header names where the segment before ended: frames beyond
+ * that place were never acknowledged (a group that failed there was written again here).
+ */
+#define SB_SEGMENT_HEADER 4096
+#define SB_SEGMENT_VERSION 1
+#define SB_SEGMENT_PATH_MAX 4096
+
+struct sb_segment_header {
+	uint32_t version, salt;
+	uint64_t number, first_seq, first_dno, prev_end, wall_ms;
+};
+
+void sb_segment_path(const char *dir, uint64_t number, char out[SB_SEGMENT_PATH_MAX]);
+int sb_segment_number(const char *name, uint64_t *ret); /* of a file name; -1: none of ours */
+void sb_segment_header_write(const struct sb_segment_header *h, char out[SB_SEGMENT_HEADER]);
+/* SB_E_CORRUPT, or SB_E_VERSION: not ours to read. */
+int sb_segment_header_read(const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, struct sb_err *err);
+
+/* The checksum of a frame that lies at p, header first; len as in its header. */
+uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len);
+
+struct sb_frame_at {
+	enum sb_record_type type;
+	uint8_t flags;
+	uint64_t seq, offset;
+	size_t size; /* in the file */
+	struct sb_slice payload; /* borrowed until the next call */
+};
+
+/* Reads one segment from front to back. */
+struct sb_segment_reader {
+	struct sb_file *file;
+	struct sb_segment_header header;
+	uint64_t size;   /* of the file */
+	uint64_t offset; /* of the next frame */
+	struct sb_buf window;
+	uint64_t window_at;
+};
+
+/* 0; -1 with *err, SB_E_MISSING: there is no such file (any more). */
+int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *ret, struct sb_err *err);
+void sb_segment_close(struct sb_segment_reader *r);
+/* 1: a frame; 0: the end, at a zero length or at `limit`; -1: what lies at r->offset is no frame. */
+int sb_segment_next(struct sb_segment_reader *r, uint64_t limit, struct sb_frame_at *ret);
+/* Look for the next good frame behind r->offset; true: r->offset is there. */
+bool sb_segment_resync(struct sb_segment_reader *r, uint64_t limit, enum sb_record_type only);
+
+/* All segment numbers in the folder, sorted. *ret is freed by free(). */
+int sb_segment_list(struct sb_vfs *vfs, const char *dir, uint64_t **ret, size_t *n, struct sb_err *err);
+
+#endif

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Group commit. What is queued becomes one group: a GROUP frame, then every append's frames, numbered and check-summed, in
+ * one buffer; one write, one fdatasync; then the state takes them in, and the appends and their deliveries go home. A group
+ * that cannot be made durable leaves nothing behind: its numbers are used again.
+ *
+ * Room. The newest segment is allocated in full, and so is the one after it, the spare. New events are refused when there
+ * is no spare or the disk is nearly full; outcomes go on into what is left of the segment and then into the spare.
+ *
+ * A failed write or sync is never tried again on the same file: the group goes into the spare, whose header says where the
+ * segment before ended. When that fails too, the process must end and recover.
+ */
+#include "broker/journal/impl.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/crc32c.h"
+#include "broker/base/fault.h"
+
+#define GROUP_FRAME (SB_FRAME_HEADER + 28) /* already a multiple of 8 */
+#define FULL_CHECK_NS SB_NS_PER_S
+
+static void spare_path(const struct sb_journal *j, char out[SB_SEGMENT_PATH_MAX])
+{
+	snprintf(out, SB_SEGMENT_PATH_MAX, "%s/spare", j->conf.dir);
+}
+
+void sb_writer_init(struct sb_journal *j)
+{
+	j->w.tail = &j->w.first;
+	sb_buf_init(&j->w.group, (size_t)1 << 31);
+}
+
+/* ------------------------------------------------------------------------------------------------ room */
+
+static bool disk_has_room(struct sb_journal *j)
+{
+	int64_t free_bytes = j->vfs->ops->free_bytes(j->vfs, j->conf.dir);
+
+	return free_bytes < 0 || (uint64_t)free_bytes >= j->conf.min_free_bytes;
+}
+
+/* A file with real blocks, ready to become the next segment. */
+static struct sb_file *make_spare(struct sb_journal *j, uint64_t bytes)
+{
+	char path[SB_SEGMENT_PATH_MAX];
+	struct sb_file *f;
+
+	spare_path(j, path);
+	f = j->vfs->ops->open(j->vfs, path, O_RDWR | O_CREAT);
+	if (!f)
+		return NULL;
+	if (j->vfs->ops->truncate(f, 0) == 0 && j->vfs->ops->allocate(f, bytes) == 0)
+		return f;
+	j->vfs->ops->close(f);
+	j->vfs->ops->unlink(j->vfs, path);
+	return NULL;
+}
+
+static void refill_spare(struct sb_journal *j)
+{
+	if (!j->w.spare)
+		j->w.spare = make_spare(j, j->conf.segment_bytes);
+}
+
+/* May new events come in? Looked at again at most once a second. */
+static bool check_full(struct sb_journal *j)
+{
+	uint64_t now = sb_mono_ns(j->clock);
+
+	if (j->w.full_checked_ns && now - j->w.full_checked_ns < FULL_CHECK_NS)
+		return j->w.full;
+	j->w.full_checked_ns = now ? now : 1;
+	refill_spare(j);
+	j->w.full = !j->w.spare || !disk_has_room(j);
+	return j->w.full;
+}
+
+/* ------------------------------------------------------------------------------------------------ segments */
+
+static int write_at(struct sb_journal *j, struct sb_file *f, const void *p, size_t n, uint64_t off)
+{
+	SB_FAULT("journal.before_write");
+	(void)j;
+	if (SB_FAULT_ERR("journal.write")) {
+		errno = EIO;
+		return -1;
+	}
+	return sb_file_write_all(f, p, n, off);
+}
+
+static int sync_file(struct sb_journal *j, struct sb_file *f)
+{
+	uint64_t before = sb_mono_ns(j->clock), took;
+	int r;
+
+	SB_FAULT("journal.before_sync");
+#ifdef SB_MUTANT_NO_SYNC
+	r = 0;
+#else
+	r = j->vfs->ops->fdatasync(f);
+#endif
+	if (SB_FAULT_ERR("journal.sync")) {
+		errno = EIO;
+		r = -1;
+	}
+	took = sb_mono_ns(j->clock) - before;
+	j->w.stats.syncs++;
+	j->w.stats.sync_ns_sum += took;
+	j->w.stats.sync_ns_max = SB_MAX(j->w.stats.sync_ns_max, took);
+	SB_FAULT("journal.after_sync");
+	return r;
+}
+
+static void seal_frame(struct sb_journal *j, struct sb_buf *b)
+{
+	const struct sb_seg_state *seg = &j->w.state.seg[j->w.state.n_segs - 1];
+	size_t start = b->len;
+	int bad = sb_frame_begin(b, SB_REC_SEAL, SB_FRAME_IGNORABLE);
+
+	bad |= sb_put_u64(b, sb_wall_ms(j->clock));
+	bad |= sb_put_u64(b, seg->n);
+	sb_frame_end(b, start, bad);
+}
+
+/* Gives a frame its number and checksum. */
+static void stamp(char *frame, uint64_t seq, uint32_t salt)
+{
+	uint32_t len, crc;
+
+	memcpy(&len, frame, 4);
+	seq = htole64(seq);
+	memcpy(frame + 12, &seq, 8);
+	crc = htole32(sb_frame_crc(salt, frame, le32toh(len)));
+	memcpy(frame + 4, &crc, 4);
+}
+
+/* Stamps every frame from `from` on; returns the next number. */
+static uint64_t stamp_all(struct sb_buf *b, size_t from, uint64_t seq, uint32_t salt)
+{
+	while (from < b->len) {
+		uint32_t len;
+
+		memcpy(&len, b->p + from, 4);
+		stamp(b->p + from, seq++, salt);
+		from += sb_frame_size(le32toh(len));
+	}
+	return seq;
+}
+
+struct fresh {
+	struct sb_file *file;
+	uint64_t number, prev_end, capacity, end;
+	uint32_t salt;
+};
+
+/* Header, CHECKPOINT and GENERATION of a new segment, and then `extra` bytes of room; -1: no room on the disk. */
+static int fresh_begin(struct sb_journal *j, uint64_t number, uint64_t prev_end, uint64_t extra, struct fresh *ret)
+{
+	struct sb_state *s = &j->w.state;
+	struct sb_segment_header h = { .number = number, .first_seq = s->next_seq, .first_dno = s->next_dno, .prev_end = prev_end,
+		.wall_ms = sb_wall_ms(j->clock) };
+	struct sb_buf b;
+	char head[SB_SEGMENT_HEADER];
+
+	sb_buf_init(&b, (size_t)1 << 31);
+	h.salt = sb_crc32c((uint32_t)h.wall_ms, &h.first_seq, sizeof(h.first_seq)) ^ (uint32_t)number;
+	sb_segment_header_write(&h, head);
+	sb_buf_add(&b, head, sizeof(head));
+	if (sb_state_checkpoint(s, h.wall_ms, &b) < 0) {
+		sb_buf_done(&b);
+		return -1;
+	}
+	s->next_seq = stamp_all(&b, SB_SEGMENT_HEADER, s->next_seq, h.salt);
+	*ret = (struct fresh){ .number = number, .prev_end = prev_end, .salt = h.salt, .end = b.len,
+		.capacity = SB_MAX(j->conf.segment_bytes, b.len + extra + 64) };
+	ret->file = j->w.spare;
+	j->w.spare = NULL;
+	if (ret->file && ret->capacity > j->conf.segment_bytes && j->vfs->ops->allocate(ret->file, ret->capacity) < 0) {
+		j->w.spare = ret->file;
+		ret->file = NULL;
+	}
+	if (!ret->file && !j->w.spare)
+		ret->file = make_spare(j, ret->capacity);
+	if (ret->file && write_at(j, ret->file, b.p, b.len, 0) < 0) {
+		j->vfs->ops->close(ret->file);
+		ret->file = NULL;
+	}
+	sb_buf_done(&b);
+	return ret->file ? 0 : -1;
+}
+
+/* The new segment is durable under its own name, and from now on the one that is written. */
+static int fresh_finish(struct sb_journal *j, struct fresh *f)
+{
+	char from[SB_SEGMENT_PATH_MAX], to[SB_SEGMENT_PATH_MAX];
+
+	spare_path(j, from);
+	sb_segment_path(j->conf.dir, f->number, to);
+	SB_FAULT("journal.roll");
+	if (sync_file(j, f->file) < 0 || j->vfs->ops->rename(j->vfs, from, to) < 0 ||
+	    j->vfs->ops->sync_dir(j->vfs, j->conf.dir) < 0) {
+		j->vfs->ops->close(f->file);
+		return -1;
+	}
+	if (j->w.file)
+		j->vfs->ops->close(j->w.file);
+	j->w.file = f->file;
+	j->w.end = f->end;
+	j->w.capacity = f->capacity;
+	j->w.salt = f->salt;
+	j->w.number = f->number;
+	sb_state_add_segment(&j->w.state, f->number, j->w.state.next_dno);
+	return 0;
+}
+
+/* Close the newest segment with a SEAL and go on in a new one with room for `extra` bytes. */
+static int roll(struct sb_journal *j, uint64_t extra)
+{
+	struct fresh f;
+
+	refill_spare(j);
+	if (!j->w.spare)
+		return -1;
+	if (j->w.file && j->w.end + 64 <= j->w.capacity) {
+		struct sb_buf b = SB_BUF(64);
+
+		seal_frame(j, &b);
+		stamp(b.p, j->w.state.next_seq, j->w.salt);
+		if (write_at(j, j->w.file, b.p, b.len, j->w.end) == 0 && sync_file(j, j->w.file) == 0) {
+			j->w.end += b.len;
+			j->w.state.next_seq++;
+		}
+		sb_buf_done(&b);
+	}
+	return fresh_begin(j, j->w.number + 1, j->w.end, extra, &f) < 0 || fresh_finish(j, &f) < 0 ? -1 : 0;
+}
+
+int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err)
+{
+	refill_spare(j);
+	if (roll(j, 0) < 0)
+		return sb_fail_errno(err, "cannot begin a journal segment in '%s'", j->conf.dir);
+	refill_spare(j);
+	sb_writer_publish(j);
+	return 0;
+}
+
+/* Segments that owe nothing go, oldest first. What made them so is durable, and so is the segment after. */
+static void unlink_finished(struct sb_journal *j)
+{
+	struct sb_state *s = &j->w.state;
+	bool any = false;
+
+	while (s->n_segs > 1 && s->seg[0].open == 0 && s->seg[0].last_dead <= j->w.released) {
+		char path[SB_SEGMENT_PATH_MAX];
+
+		sb_segment_path(j->conf.dir, s->seg[0].number, path);
+		SB_FAULT("journal.unlink");
+		pthread_mutex_lock(&j->lock);
+		j->shared.oldest_segment = s->seg[1].number;
+		pthread_mutex_unlock(&j->lock);
+		if (j->vfs->ops->unlink(j->vfs, path) < 0 && errno != ENOENT)
+			break;
+		sb_state_drop_oldest(s);
+		any = true;
+	}
+	if (any)
+		j->vfs->ops->sync_dir(j->vfs, j->conf.dir);
+}
+
+/* ------------------------------------------------------------------------------------------------ the group */
+
+static void send_home(struct sb_append *a, enum sb_append_status status)
+{
+	a->status = status;
+	a->mail.run = a->run;
+	sb_mailbox_post(a->home, &a->mail);
+}
+
+static struct sb_append *queue_pop(struct sb_journal *j)
+{
+	struct sb_append *a = j->w.first;
+
+	if (!a)
+		return NULL;
+	j->w.first = a->next;
+	if (!j->w.first)
+		j->w.tail = &j->w.first;
+	return a;
+}
+
+/* The appends of the next group, chained; those refused for want of room have gone home. */
+static struct sb_append *take_group(struct sb_journal *j, uint64_t *ret_bytes)
+{
+	struct sb_append *first = NULL, **tail = &first, *a;
+	uint64_t bytes = 0;
+
+	while ((a = j->w.first) && (bytes == 0 || bytes + a->frames.len <= j->conf.group_bytes)) {
+		queue_pop(j);
+		if (!a->state && check_full(j)) {
+			j->w.stats.refused_full++;
+			send_home(a, SB_APPEND_FULL);
+			continue;
+		}
+		bytes += a->frames.len;
+		a->next = NULL;
+		*tail = a;
+		tail = &a->next;
+	}
+	*ret_bytes = bytes;
+	return first;
+}
+
+static void put_group_frame(struct sb_journal *j, struct sb_buf *b, uint64_t bytes, uint32_t n)
+{
+	size_t start = b->len;
+	int bad = sb_frame_begin(b, SB_REC_GROUP, 0);
+
+	bad |= sb_put_u64(b, j->w.number);
+	bad |= sb_put_u64(b, j->w.end); /* everything before this place is durable */
+	bad |= sb_put_u64(b, bytes);
+	bad |= sb_put_u32(b, n);
+	sb_frame_end(b, start, bad);
+}
+
+static void number_owed(struct sb_journal *j, char *owed, uint32_t route, struct sb_position at, struct sb_handover **h)
+{
+	struct sb_handover *d = *h;
+	uint32_t le = htole32(route);
+
+	memcpy(owed + SB_OWED_ROUTE_AT, &le, 4);
+	if (d) { /* NULL: owed, but nobody waits here: it will be read back */
+		d->dno = j->w.state.next_dno;
+		d->route = route;
+		d->at = at;
+		*h = d->next;
+	}
+	j->w.state.next_dno++;
+}
+
+/* Numbers the deliveries that a copied EVENT frame owes. */
+static void number_event(struct sb_journal *j, char *frame, struct sb_position at, struct sb_handover **h)
+{
+	uint64_t dno = htole64(j->w.state.next_dno);
+	struct sb_event_view ev;
+	struct sb_owed_view o;
+	struct sb_slice owed;
+	uint32_t len;
+
+	memcpy(&len, frame, 4);
+	memcpy(frame + SB_FRAME_HEADER, &dno, 8);
+	SB_ASSERT(sb_event_view(sb_slice(frame + SB_FRAME_HEADER, le32toh(len) - SB_FRAME_HEADER), &ev) == 0);
+	if (ev.n_owed == 0)
+		sb_state_route(&j->w.state, ev.origin, SB_SLICE(""), SB_SLICE(""));
+	for (owed = ev.owed; owed.n;) {
+		char *entry = (char *)owed.p;
+
+		SB_ASSERT(sb_owed_next(&owed, &o) == 1);
+		number_owed(j, entry, sb_state_route(&j->w.state, ev.origin, o.rule, o.target), at, h);
+	}
+}
+
+/* Copies the appends behind the GROUP frame and numbers everything. */
+static void fill_group(struct sb_journal *j, struct sb_append *group, uint64_t bytes)
+{
+	struct sb_buf *b = &j->w.group;
+	uint64_t seq = j->w.state.next_seq;
+	uint32_t n = 0;
+
+	sb_buf_clear(b);
+	for (struct sb_append *a = group; a; a = a->next)
+		n++;
+	put_group_frame(j, b, bytes, n);
+	stamp(b->p, seq++, j->w.salt);
+	for (struct sb_append *a = group; a; a = a->next) {
+		size_t at = b->len;
+		struct sb_handover *h = a->deliveries;
+
+		sb_buf_add_slice(b, sb_buf_slice(&a->frames));
+		a->seq = seq;
+		while (at < b->len) {
+			char *frame = b->p + at;
+			uint32_t len;
+
+			memcpy(&len, frame, 4);
+			if (frame[8] == SB_REC_EVENT)
+				number_event(j, frame, (struct sb_position){ j->w.number, j->w.end + at }, &h);
+			stamp(frame, seq++, j->w.salt);
+			at += sb_frame_size(le32toh(len));
+		}
+	}
+}
+
+static int write_group(struct sb_journal *j)
+{
+	const struct sb_buf *b = &j->w.group;
+
+	if (write_at(j, j->w.file, b->p, b->len, j->w.end) < 0)
+		return -1;
+	SB_FAULT("journal.after_write");
+	return sync_file(j, j->w.file);
+}
+
+/* Once durable: the state takes the frames in. */
+static void apply_group(struct sb_journal *j)
+{
+	struct sb_frame_iter it = { .rest = sb_buf_slice(&j->w.group) };
+	struct sb_frame frame;
+
+	while (sb_frame_next(&it, &frame) == 1) {
+		uint64_t seq;
+
+		memcpy(&seq, frame.payload.p - 8, 8);
+		SB_ASSERT(sb_state_apply(&j->w.state, frame.type, le64toh(seq), frame.payload, NULL) == 0);
+		j->w.stats.frames++;
+	}
+	j->w.end += j->w.group.len;
+	j->w.state.seg[j->w.state.n_segs - 1].bytes = j->w.end;
+	j->w.stats.groups++;
+	j->w.stats.bytes += j->w.group.len;
+}
+
+static void deliver_group(struct sb_append *group, enum sb_append_status status)
+{
+	struct sb_append *a, *next;
+
+	SB_FAULT("journal.before_ack");
+	for (a = group; a; a = next) {
+		struct sb_handover *h = a->deliveries, *next_h;
+
+		next = a->next;
+		if (status == SB_APPEND_DURABLE) {
+			a->deliveries = NULL; /* they are their shards' now */
+			for (; h; h = next_h) {
+				next_h = h->next;
+				sb_mailbox_post(h->home, &h->mail);
+			}
+		}
+		send_home(a, status);
+	}
+}
+
+static void fatal(struct sb_journal *j, const char *what)
+{
+	struct sb_err err;
+
+	sb_fail_errno(&err, "%s", what);
+	j->w.failed = true;
+	if (j->on_fatal)
+		j->on_fatal(j->on_fatal_arg, &err);
+}
+
+struct numbers {
+	uint64_t seq, dno;
+};
+
+/* The group could not be written or synced: once more, in a file that has not failed. */
+static int rescue_group(struct sb_journal *j, struct sb_append *group, uint64_t bytes, const struct numbers *before)
+{
+	struct fresh f;
+
+	j->w.stats.failed_groups++;
+	j->w.state.next_seq = before->seq;
+	j->w.state.next_dno = before->dno;
+	if (fresh_begin(j, j->w.number + 1, j->w.end, bytes + GROUP_FRAME, &f) < 0 || fresh_finish(j, &f) < 0)
+		return -1;
+	fill_group(j, group, bytes);
+	return write_group(j);
+}
+
+static bool group_has_events(const struct sb_append *group)
+{
+	for (; group; group = group->next)
+		if (!group->state)
+			return true;
+	return false;
+}
+
+/* Room in the newest segment, or a new one. -1: none to be had now. */
+static int make_room(struct sb_journal *j, uint64_t bytes)
+{
+	if (j->w.end + bytes + GROUP_FRAME + 64 <= j->w.capacity)
+		return 0;
+	return roll(j, bytes + GROUP_FRAME);
+}
+
+static void refuse_group(struct sb_journal *j, struct sb_append *group)
+{
+	j->w.full = true;
+	j->w.full_checked_ns = sb_mono_ns(j->clock);
+	if (!group_has_events(group))
+		fatal(j, "the disk is full and the journal's reserve is used up");
+	for (struct sb_append *a = group, *next; a; a = next) {
+		next = a->next;
+		j->w.stats.refused_full += !a->state;
+		send_home(a, a->state ? SB_APPEND_FAILED : SB_APPEND_FULL);
+	}
+}
+
+bool sb_writer_commit(struct sb_journal *j)
+{
+	uint64_t bytes;
+	struct sb_append *group;
+	struct numbers before;
+
+	if (!j->w.first)
+		return false;
+	group = take_group(j, &bytes);
+	if (!group) {
+		sb_writer_publish(j);
+		return true;
+	}
+	if (j->w.failed || make_room(j, bytes) < 0) {
+		refuse_group(j, group);
+		sb_writer_publish(j);
+		return true;
+	}
+	before = (struct numbers){ j->w.state.next_seq, j->w.state.next_dno };
+	fill_group(j, group, bytes);
+#ifdef SB_MUTANT_ACK_EARLY
+	deliver_group(group, SB_APPEND_DURABLE);
+	group = NULL;
+#endif
+	if (write_group(j) < 0 && rescue_group(j, group, bytes, &before) < 0) {
+		fatal(j, "the journal cannot be written");
+		deliver_group(group, SB_APPEND_FAILED);
+		return true;
+	}
+	j->w.state.next_dno = before.dno; /* applying counts them again */
+	apply_group(j);
+	sb_writer_publish(j);
+	deliver_group(group, SB_APPEND_DURABLE);
+	unlink_finished(j);
+	refill_spare(j);
+	return true;
+}
+
+void sb_writer_release(struct sb_journal *j)
+{
+	j->w.released = SB_MAX(j->w.released, atomic_load(&j->released));
+	if (!j->w.failed)
+		unlink_finished(j);
+	sb_writer_publish(j);
+}
+
+void sb_writer_publish(struct sb_journal *j)
+{
+	const struct sb_state *s = &j->w.state;
+
+	j->w.stats.segments = s->n_segs;
+	j->w.stats.outstanding = s->open;
+	j->w.stats.disk_bytes = (s->n_segs + (j->w.spare != NULL)) * j->conf.segment_bytes;
+	j->w.stats.full = j->w.full;
+	pthread_mutex_lock(&j->lock);
+	j->shared.durable = (struct sb_position){ j->w.number, j->w.end };
+	j->shared.next_dno = s->next_dno;
+	j->shared.oldest_segment = s->n_segs ? s->seg[0].number : 0;
+	j->shared.stats = j->w.stats;
+	pthread_mutex_unlock(&j->lock);
+}
+
+void sb_writer_close(struct sb_journal *j)
+{
+	char path[SB_SEGMENT_PATH_MAX];
+
+	while (sb_writer_commit(j))
+		;
+	sb_writer_release(j);
+	if (j->w.file)
+		j->vfs->ops->close(j->w.file);
+	if (j->w.spare) {
+		j->vfs->ops->close(j->w.spare);
+		spare_path(j, path);
+		j->vfs->ops->unlink(j->vfs, path);
+	}
+	sb_buf_done(&j->w.group);
+	sb_state_done(&j->w.state);
+}
