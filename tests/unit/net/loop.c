@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "loop.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,4 +162,54 @@ void loop_statuses(const char *s, size_t n, char *out, size_t size)
 	for (size_t i = 0; i + 12 <= n && used + 5 < size; i++)
 		if (memcmp(s + i, "HTTP/1.1 ", 9) == 0 && s[i + 9] >= '1' && s[i + 9] <= '5')
 			used += (size_t)snprintf(out + used, size - used, "%s%.3s", used ? " " : "", s + i + 9);
+}
+
+struct sb_http_conf loop_conf(void (*change)(struct sb_http_conf *))
+{
+	struct sb_http_conf c = sb_http_conf_default;
+
+	change(&c);
+	return c;
+}
+
+const char *loop_told(const char *stream)
+{
+	static char got[512];
+
+	loop_statuses(stream, strlen(stream), got, sizeof(got));
+	return got;
+}
+
+uint64_t loop_refused(struct loop *l, enum sb_http_refusal why)
+{
+	struct sb_http_stats st;
+
+	sb_http_server_get_stats(l->server, &st);
+	return st.refused[why];
+}
+
+int loop_tcp_listen(struct loop *l)
+{
+	struct sb_err err;
+	uint16_t port;
+	int fd;
+
+	SB_ASSERT(sb_listen("127.0.0.1:0", false, &fd, &port, &err) == 0);
+	SB_ASSERT(sb_http_server_listen(l->server, fd, NULL, &err) == 0);
+	return port;
+}
+
+int loop_tcp_from(struct loop *l, int port, const char *ip)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	inet_pton(AF_INET, ip, &in.sin_addr);
+	SB_ASSERT(bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0);
+	inet_pton(AF_INET, "127.0.0.1", &in.sin_addr);
+	in.sin_port = htons((uint16_t)port);
+	SB_ASSERT(connect(fd, (struct sockaddr *)&in, sizeof(in)) == 0);
+	SB_ASSERT(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+	loop_turn(l);
+	return fd;
 }

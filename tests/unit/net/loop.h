@@ -35,6 +35,12 @@ bool loop_read(struct loop *l, int fd, char *out, size_t size, unsigned ms);
 bool loop_read_until(struct loop *l, int fd, char *out, size_t size, const char *until);
 /* "202 400": the status of each answer in a stream of them. */
 void loop_statuses(const char *stream, size_t n, char *out, size_t size);
+const char *loop_told(const char *stream); /* the same, of a whole string */
+uint64_t loop_refused(struct loop *l, enum sb_http_refusal why); /* how often */
+struct sb_http_conf loop_conf(void (*change)(struct sb_http_conf *)); /* the defaults, changed */
+/* Beside the unix socket: a port of 127.0.0.1, and a connection to it from an address of one's own. */
+int loop_tcp_listen(struct loop *l);
+int loop_tcp_from(struct loop *l, int port, const char *ip);
 void loop_reply(struct loop *l, unsigned held, const char *text); /* 200 with a body */
 
 #endif
