@@ -6,9 +6,9 @@ import os
 import sys
 
 
-def invoice(event):
+def invoice(event, attempt):
     order = event["order"]
-    print(f"writing the invoice of order {order}")  # standard output is a log line
+    print(f"invoice INV-{order} written, attempt {attempt}", flush=True)  # standard output is a log line
     return {"invoice": f"INV-{order}"}
 
 
@@ -18,7 +18,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = {"ok": True, "result": invoice(request["event"])}
+            answer = {"ok": True, "result": invoice(request["event"], request["attempt"])}
         except KeyError as missing:
             # an event without an order will never have one: no use in trying again
             answer = {"ok": False, "error": f"the input has no {missing}", "retry": False}

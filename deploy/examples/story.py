@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Posts the demo's events, waits until each has its outcome, and tells what happened.   story.py PID_OF_THE_DAEMON
+
+Everything it shows comes from the daemon: the ids of the answers, the lines that workers printed, `signalbox dlq list`, and
+`signalbox audit`. Exit code 0 only if everything happened as it should.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+PATIENCE_S = 30
+
+# what it is, how it is sent, the detail, and what should happen: (rule, target, outcome) each
+INVOICED = ("big-orders", "invoice", "delivered at attempt 1")
+SAMPLES = [
+    ("a big order, by webhook", "webhook", {"id": 1001, "total": 250}, [INVOICED]),
+    ("a big order of something that is on the shelf", "send", {"id": 1002, "total": 120, "items": [{"sku": "lamp-7"}]},
+     [INVOICED, ("reservations", "reserve", "delivered at attempt 1")]),
+    ("a small order", "send", {"id": 1003, "total": 5}, []),
+    ("an order whose reservation fails twice", "send", {"id": 1004, "total": 20, "items": [{"sku": "late-3"}]},
+     [("reservations", "reserve", "delivered at attempt 3")]),
+    ("an order whose reservation always fails", "send", {"id": 1005, "total": 30, "items": [{"sku": "broken-1"}]},
+     [("reservations", "reserve", "dead letter after 4 attempts")]),
+]
+
+
+def signalbox(*words, stdin=None):
+    done = subprocess.run(["./signalbox", words[0], "-c", "signalbox.yaml", *words[1:], "-o", "json"], cwd=HERE, input=stdin,
+                          text=True, capture_output=True, timeout=PATIENCE_S)
+    if done.returncode:
+        sys.exit(f"signalbox {' '.join(words)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def post_webhook(address, body):
+    request = urllib.request.Request(f"http://{address}/hooks/shop", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json", "X-Shop-Topic": "OrderPlaced"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        return json.load(answer)
+
+
+def post(address, how, detail):
+    """Sends one event; gives its id."""
+    if how == "webhook":
+        answer = post_webhook(address, detail)
+    else:
+        event = {"source": "com.shop", "detail-type": "OrderPlaced", "detail": detail}
+        answer = signalbox("send", "-", stdin=json.dumps(event))
+    return answer["events"][0]["id"]
+
+
+def worker_lines():
+    """(event id, target) -> the last line that a worker printed while it had the event."""
+    found = {}
+    for line in (HERE / "daemon.log").read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if "event_id" in entry and "line" in entry:
+            found[entry["event_id"], entry["target"]] = entry["line"]
+    return found
+
+
+def outcome(key, lines, letters):
+    """(what became of it, more) as far as it is known now; None while it is open."""
+    if key in letters:
+        return f"dead letter after {letters[key]['attempts']} attempts", letters[key]["error"]
+    text, found, attempt = lines.get(key, "").rpartition(", attempt ")
+    return (f"delivered at attempt {attempt}", text) if found else None
+
+
+def wait_for_outcomes(sent):
+    """Outcomes by (event id, target), the dead letters, and the audit, once nothing is in flight any more."""
+    wanted = [(event_id, target) for event_id, sample in zip(sent, SAMPLES) for _, target, _ in sample[3]]
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        lines = worker_lines()
+        letters = {(letter["event_id"], letter["target"]): letter for letter in signalbox("dlq", "list")["letters"]}
+        outcomes = {key: outcome(key, lines, letters) for key in wanted}
+        audit = signalbox("audit")
+        if all(outcomes.values()) and audit["in_flight"] == 0:
+            return outcomes, letters, audit
+        if time.monotonic() > end:
+            sys.exit(f"after {PATIENCE_S} s there is still something open: {outcomes}\n{json.dumps(audit, indent=1)}")
+        time.sleep(0.1)
+
+
+def tell(sent, outcomes):
+    """Prints what happened to each; gives the number of outcomes that were not as they should be."""
+    surprises = 0
+    for event_id, (what, how, detail, wanted) in zip(sent, SAMPLES):
+        print(f"\n  {what}, {'posted to /hooks/shop' if how == 'webhook' else 'signalbox send'}\n"
+              f"    event     {event_id}  {json.dumps(detail)}")
+        for rule, target, should in wanted:
+            got, more = outcomes[event_id, target]
+            print(f"    rule      {rule} -> {target}\n    outcome   {got}: {more}")
+            if got != should:
+                print(f"    EXPECTED  {should}")
+                surprises += 1
+        if not wanted:
+            print("    rule      none matched; counted, kept for nobody")
+    return surprises
+
+
+def tell_accounts(audit):
+    print(f"\n  signalbox audit: {audit['accepted']} deliveries accepted = {audit['delivered']} delivered + "
+          f"{audit['dead_lettered']} dead letters + {audit['in_flight']} in flight; {audit['unmatched']} of "
+          f"{audit['events']} events matched no rule")
+
+
+def tell_next_steps(address, letter):
+    print(f"""
+  Listening on http://{address}; control socket {HERE}/data/control.sock (0600). Try, in another shell:
+
+    cd {HERE}
+    curl -i http://{address}/hooks/shop -H 'X-Shop-Topic: OrderPlaced' -H 'Content-Type: application/json' \\
+      -d '{{"id": 2001, "total": 700}}'
+    curl http://{address}/metrics
+    {sudo()}./signalbox status
+    {sudo()}./signalbox dlq show {letter}
+    {sudo()}touch repaired                   # mends the function that fails
+    {sudo()}./signalbox dlq redrive --target reserve
+    $EDITOR rules.d/orders.yaml; ./signalbox check && {sudo()}./signalbox reload
+    ./signalbox match -p '{{"source": ["com.shop"]}}' -e event.json""", flush=True)
+
+
+def sudo():
+    """The control socket and the data belong to the daemon's user."""
+    return "" if os.environ.get("DEMO_CALLER_IS_DAEMON") else f"sudo -u '#{os.geteuid()}' "
+
+
+def main():
+    facts = json.loads((HERE / "data/ready.json").read_text())
+    address = facts["listeners"]["main"]
+    if facts["pid"] != int(sys.argv[1]):
+        sys.exit("data/ready.json is of another daemon")
+    sent = [post(address, how, detail) for _, how, detail, _, _ in SAMPLES]
+    outcomes, letters, audit = wait_for_outcomes(sent)
+    surprises = tell(sent, outcomes)
+    tell_accounts(audit)
+    tell_next_steps(address, next(iter(letters.values()))["id"])
+    unmatched = sum(not sample[3] for sample in SAMPLES)
+    return 1 if surprises or not audit["adds_up"] or audit["unmatched"] != unmatched else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
