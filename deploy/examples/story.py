@@ -48,11 +48,9 @@ def post_webhook(address, body):
 def post(address, how, detail):
     """Sends one event; gives its id."""
     if how == "webhook":
-        answer = post_webhook(address, detail)
-    else:
-        event = {"source": "com.shop", "detail-type": "OrderPlaced", "detail": detail}
-        answer = signalbox("send", "-", stdin=json.dumps(event))
-    return answer["events"][0]["id"]
+        return post_webhook(address, detail)["id"]
+    event = {"source": "com.shop", "detail-type": "OrderPlaced", "detail": detail}
+    return signalbox("send", "-", stdin=json.dumps(event))["ids"][0]
 
 
 def worker_lines():
