@@ -218,15 +218,16 @@ static int on_connection(struct sb_guard *g, struct sb_slice v, struct sb_refuse
 static const struct {
 	struct sb_slice name;
 	int (*on)(struct sb_guard *g, struct sb_slice value, struct sb_refuse_http *ret);
+	bool framing;
 } known[] = {
-	{ { "host", 4 }, on_host },
-	{ { "content-length", 14 }, on_content_length },
-	{ { "transfer-encoding", 17 }, on_transfer_encoding },
-	{ { "expect", 6 }, on_expect },
-	{ { "connection", 10 }, on_connection },
+	{ { "host", 4 }, on_host, false },
+	{ { "content-length", 14 }, on_content_length, true },
+	{ { "transfer-encoding", 17 }, on_transfer_encoding, true },
+	{ { "expect", 6 }, on_expect, false },
+	{ { "connection", 10 }, on_connection, false },
 };
 
-/* "name: value" without its line end; the name is lower-cased in place. */
+/* "name: value" without its line end; the name is lower-cased in place, the value is not yet trimmed. */
 static int field_line(char *p, size_t n, struct sb_slice *ret_name, struct sb_slice *ret_value, struct sb_refuse_http *ret)
 {
 	size_t i = 0;
@@ -241,8 +242,8 @@ static int field_line(char *p, size_t n, struct sb_slice *ret_name, struct sb_sl
 	if (i == 0)
 		return bad_syntax(ret, "a header name is empty");
 	*ret_name = sb_slice(p, i);
-	*ret_value = trimmed(sb_slice(p + i + 1, n - i - 1));
-	if (!all_of(sb_slice(p + i + 1, n - i - 1), VALUE))
+	*ret_value = sb_slice(p + i + 1, n - i - 1);
+	if (!all_of(*ret_value, VALUE))
 		return bad_syntax(ret, "a header value holds a control character");
 	return 0;
 }
@@ -256,9 +257,13 @@ static int header_line(struct sb_guard *g, const struct sb_guard_limits *lim, ch
 	if (field_line(p, n, &name, &value, ret) < 0)
 		return -1;
 	g->n_headers++;
-	for (size_t i = 0; i < SB_LEN(known); i++)
-		if (sb_slice_eq(name, known[i].name))
-			return known[i].on(g, value, ret);
+	for (size_t i = 0; i < SB_LEN(known); i++) {
+		if (!sb_slice_eq(name, known[i].name))
+			continue;
+		if (known[i].framing && value.n && memchr(value.p, '\t', value.n))
+			return bad_framing(ret, "a tab in a framing field"); /* parsers differ about it */
+		return known[i].on(g, trimmed(value), ret);
+	}
 	return 0;
 }
 
