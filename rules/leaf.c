@@ -144,20 +144,9 @@ static int op_cidr(struct compile *c, const struct sb_node *n, struct sb_leaf *r
 
 /* ------------------------------------------------------------------------------------------------ numbers */
 
-/* YAML knows more spellings of a number than JSON; an event can only hold JSON's. */
-static bool json_number(struct sb_slice s)
-{
-	struct sb_tape_buf t = { 0 };
-	struct sb_json_fault f;
-	bool ok = sb_json_scan(s.p, s.n, &SB_JSON_LIMITS, &t, &f) == 0 && t.node[0].kind == SB_JSON_NUMBER;
-
-	sb_tape_buf_done(&t);
-	return ok;
-}
-
 static int literal_number(struct compile *c, const struct sb_node *n, struct sb_leaf *ret)
 {
-	if (!json_number(n->text))
+	if (!sb_number_is_json(n->text))
 		return error_at(c, n, "this is not a number as JSON writes it", "digits, as in 12, -0.5 or 1e6; quotes for a string");
 	ret->kind = SB_LEAF_NUMBER;
 	ret->text = sb_arena_slice(c->arena, n->text);
@@ -171,7 +160,7 @@ static int numeric_operand(struct compile *c, const struct sb_node *n, double *r
 
 	if (n->kind != SB_NODE_NUMBER)
 		return expected(c, n, "numeric", "numbers to compare with");
-	if (json_number(n->text) && sb_number_comparable(n->text, ret))
+	if (sb_number_is_json(n->text) && sb_number_comparable(n->text, ret))
 		return 0;
 	sb_fail(&err, SB_E_PATTERN, "numeric: `%.*s` cannot be compared without loss", SB_SLICE_ARG(n->text));
 	sb_hint(&err, "at most 17 significant digits, and the shortest way to write the number");

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/base/json.h"
+
 #define TEXT_MAX 1100 /* a longer one has more significant digits than any double's shortest form, or is all zeros */
 
 /* A decimal number as its significant digits and the power of ten of the last one. */
@@ -94,4 +96,14 @@ bool sb_number_comparable(struct sb_slice text, double *ret)
 		return true; /* fifteen digits survive the way through a double */
 	shortest(*ret, printed, sizeof(printed));
 	return same_decimal(copy, printed);
+}
+
+bool sb_number_is_json(struct sb_slice text)
+{
+	struct sb_tape_buf t = { 0 };
+	struct sb_json_fault f;
+	bool ok = sb_json_scan(text.p, text.n, &SB_JSON_LIMITS, &t, &f) == 0 && t.node[0].kind == SB_JSON_NUMBER;
+
+	sb_tape_buf_done(&t);
+	return ok;
 }

@@ -12,5 +12,7 @@
  * no numeric operator holds for it.
  */
 bool sb_number_comparable(struct sb_slice text, double *ret);
+/* YAML knows more spellings of a number than JSON; an event can only hold JSON's. */
+bool sb_number_is_json(struct sb_slice text);
 
 #endif

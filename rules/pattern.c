@@ -68,10 +68,18 @@ static bool exclude_each_other(const struct spot *a, const struct spot *b)
 	return false;
 }
 
+/* One key twice in one map: whoever read the text has told it. */
+static bool told(const struct sb_node *a, const struct sb_node *b)
+{
+	return a->parent == b->parent && sb_slice_eq(a->key->text, b->key->text);
+}
+
 static void path_twice(struct compiler *c, const struct sb_node *item, const struct occurrence *first)
 {
 	struct sb_err err;
 
+	if (told(item, first->item))
+		return;
 	sb_fail(&err, SB_E_DUPLICATE, "`%.*s` is constrained a second time", (int)SB_MIN(c->path.len, (size_t)100),
 		c->path.p);
 	sb_hint(&err, "first at line %u, column %u; values side by side in one list are alternatives",
