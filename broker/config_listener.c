@@ -67,6 +67,7 @@ void sb_config_listener(struct sb_config *c, struct sb_listener_conf *l, const s
 		.max_body = k->limits.max_body ? k->limits.max_body : c->limits.event_bytes + (16 << 10),
 		.max_connections = (uint32_t)k->limits.max_connections,
 		.max_per_address = (uint32_t)k->limits.max_per_address,
+		.max_buffered = k->limits.max_buffered,
 		.max_pipelined = (uint32_t)k->limits.max_pipelined,
 		.header_ms = k->limits.header_timeout,
 		.body_ms = k->limits.body_timeout,

@@ -35,7 +35,7 @@ struct sb_listener_keys {
 	struct sb_strs serve, tokens, allow_origins;
 	bool insecure;
 	struct {
-		uint64_t max_line, max_header_bytes, max_body, header_timeout, body_timeout, idle_timeout, write_timeout;
+		uint64_t max_line, max_header_bytes, max_body, max_buffered, header_timeout, body_timeout, idle_timeout, write_timeout;
 		int64_t max_headers, max_connections, max_per_address, max_pipelined, max_requests;
 	} limits;
 };

@@ -7,24 +7,13 @@
 #include <stdio.h>
 
 #include "broker/base/diag.h"
+#include "broker/exit.h"
 
 /*
  * The command line: one table of verbs, one file a verb (cmd_<verb>.c). Parsing, help, nearest names and the options that
  * every verb has (-c, -o, --color, -q, -h) live in cli.c. A verb is a function of its struct sb_cli that returns an exit code;
  * it prints data on cli->out and everything else on cli->err, so that tests run it in their own process.
  */
-
-/* Frozen; docs and tests name them. Warnings never change the code unless --strict. */
-enum sb_exit {
-	SB_EXIT_OK = 0,
-	SB_EXIT_NO = 1,          /* the answer is no: findings, no match */
-	SB_EXIT_USAGE = 2,       /* usage error or unreadable input */
-	SB_EXIT_CONFIG = 3,      /* configuration or rules invalid, nothing was done */
-	SB_EXIT_UNREACHABLE = 4,
-	SB_EXIT_REFUSED = 5,
-	SB_EXIT_PARTIAL = 6,     /* some entries failed */
-	SB_EXIT_TIMEOUT = 124,
-};
 
 struct sb_cli_option {
 	const char *name; /* "strict" for --strict */
@@ -78,6 +67,6 @@ int sb_cli_error(struct sb_cli *cli, enum sb_exit code, const struct sb_err *err
 void sb_cli_help(const struct sb_cli_verb *verbs, const struct sb_cli_verb *verb, FILE *out);
 
 /* Verbs, one a file. */
-extern const struct sb_cli_verb sb_cmd_check, sb_cmd_help, sb_cmd_version;
+extern const struct sb_cli_verb sb_cmd_check, sb_cmd_help, sb_cmd_run, sb_cmd_version;
 
 #endif

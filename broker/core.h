@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BROKER_CORE_H
+#define SB_BROKER_CORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/base/clock.h"
+#include "broker/base/heap.h"
+#include "broker/base/list.h"
+#include "broker/base/mailbox.h"
+#include "broker/base/map.h"
+#include "broker/journal/journal.h"
+#include "connectors/connector.h"
+#include "executor/executor.h"
+#include "rules/rules.h"
+
+/*
+ * What the parts of the daemon share: the core (fixed from start to stop), the plan (one generation of rules, sources and
+ * targets, immutable, reference-counted), and the slots of targets and sources, which outlive generations.
+ *
+ * Owners: the control thread makes plans and slots. A target slot's dispatch belongs to its home shard; other shards touch
+ * only its constant fields and its atomics. A source slot has one instance on every shard, each owned by that shard.
+ */
+struct sb_shard;
+struct sb_deadbox;
+struct sb_config;
+
+/* A number that shards add to and anybody may read. */
+typedef atomic_uint_fast64_t sb_counter;
+
+static inline void sb_count(sb_counter *c, uint64_t n)
+{
+	atomic_fetch_add_explicit(c, n, memory_order_relaxed); /* a statistic: nothing is ordered by it */
+}
+
+static inline uint64_t sb_counted(const sb_counter *c)
+{
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+struct sb_core {
+	const struct sb_clock *clock;
+	struct sb_journal *journal;
+	struct sb_deadbox *deadbox;
+	struct sb_shard **shard;
+	unsigned n_shards;
+	const char *account, *region, *default_bus;
+	uint64_t max_event_bytes;
+	uint32_t max_hops, json_depth;
+	atomic_bool stopping; /* intake is closed: every emit is refused, retryable */
+	atomic_bool no_reads; /* the last steps of stopping: no backlog is read any more */
+	atomic_bool ready;    /* every listener is open and recovery is over */
+	uint64_t started_ms;  /* wall time */
+	const char *listeners_json; /* {"main":"127.0.0.1:8480"} */
+	struct {
+		sb_counter lost_letters;         /* dead letters expired by `keep` */
+		sb_counter reload_ok, reload_ms; /* of the last reload: 1 or 0; of the last good one: wall time */
+	} counts;
+};
+
+/* ------------------------------------------------------------------------------------------------ slots */
+
+struct sb_target_slot {
+	const char *name; /* interned */
+	const struct sb_connector *connector;
+	const struct sb_config *config; /* keeps `target.conf` alive: one reference */
+	struct sb_core *core;
+	struct sb_shard *home;
+	struct sb_env env;              /* of the home shard */
+	struct sb_target target;
+	struct sb_target_policy policy;
+	const struct sb_path *order_by; /* NULL: no order */
+	struct sb_target_slot *dead_letter; /* NULL: the table */
+	struct sb_dispatch *dispatch;
+	struct sb_link home_link;       /* in the home shard's list */
+	struct sb_heap_node wish;       /* in the home shard's heap: when the dispatch wants a tick */
+	bool closed, opened;            /* home shard */
+	struct sb_target_ops removed_ops; /* of one that was removed with its deliveries: rejects them */
+	bool retired;                   /* control thread: another one has its name, or none */
+	struct sb_err open_err;
+	atomic_bool paused;
+	sb_counter accepted, dead_queue_full;
+};
+
+struct sb_source_slot;
+/* One shard's instance. */
+struct sb_source_unit {
+	struct sb_source source; /* first: connectors hold its address */
+	struct sb_source_slot *slot;
+	struct sb_shard *shard;
+	bool opened, closed;
+};
+
+#define SB_REJECT_REASONS 24
+struct sb_source_slot {
+	const char *name; /* interned */
+	const struct sb_connector *connector;
+	const struct sb_config *config;
+	struct sb_core *core;
+	const char *const *tokens; /* bearer tokens of this source alone; NULL: none needed */
+	size_t n_tokens;
+	struct sb_source_unit *unit; /* one a shard */
+	bool retired;                /* control thread */
+	atomic_bool paused;
+	sb_counter received, bytes, refused;
+	struct {
+		_Atomic(const char *) reason; /* constant text; NULL: free */
+		sb_counter n;
+	} rejected[SB_REJECT_REASONS];
+};
+
+/* ------------------------------------------------------------------------------------------------ plan */
+
+struct sb_rule_stat {
+	const char *name, *bus; /* interned; outlives generations */
+	sb_counter matched, shadowed;
+};
+
+/* One generation. */
+struct sb_plan {
+	atomic_uint refs;
+	uint64_t generation;
+	struct sb_ruleset *rules;
+	struct sb_target_slot ***rule_target; /* [rule index][target index] */
+	struct sb_rule_stat **rule_stat;      /* [rule index] */
+	struct sb_map buses;                  /* name -> interned name (the same pointer) */
+	struct sb_map targets;                /* name -> struct sb_target_slot * */
+	struct sb_map sources;                /* name -> struct sb_source_slot * */
+	const struct sb_config *config;
+};
+
+struct sb_plan *sb_plan_ref(struct sb_plan *p);
+void sb_plan_unref(struct sb_plan *p);
+
+#endif

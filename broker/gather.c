@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/gather.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct sb_gather_part {
+	struct sb_mail mail;
+	struct sb_gather *g;
+	struct sb_loop *loop;
+	unsigned index;
+};
+
+static int by_target(const void *a, const void *b)
+{
+	return strcmp(((const struct sb_target_view *)a)->slot->name, ((const struct sb_target_view *)b)->slot->name);
+}
+
+static int by_source(const void *a, const void *b)
+{
+	return strcmp(((const struct sb_source_view *)a)->slot->name, ((const struct sb_source_view *)b)->slot->name);
+}
+
+static void list_names(struct sb_gather *g)
+{
+	g->target = sb_xcalloc((g->plan->targets.n + 1) * sizeof(*g->target));
+	g->source = sb_xcalloc((g->plan->sources.n + 1) * sizeof(*g->source));
+	sb_map_each (&g->plan->targets, it)
+		g->target[g->n_targets++].slot = it->value;
+	sb_map_each (&g->plan->sources, it)
+		g->source[g->n_sources++].slot = it->value;
+	qsort(g->target, g->n_targets, sizeof(*g->target), by_target);
+	qsort(g->source, g->n_sources, sizeof(*g->source), by_source);
+}
+
+static void come_back(struct sb_mail *m)
+{
+	struct sb_gather *g = SB_CONTAINER(m, struct sb_gather, back);
+
+	g->done(g);
+}
+
+static void fill_part(struct sb_mail *m)
+{
+	struct sb_gather_part *p = SB_CONTAINER(m, struct sb_gather_part, mail);
+	struct sb_gather *g = p->g;
+	struct sb_shard *s = sb_loop_shard(p->loop);
+
+	for (size_t i = 0; i < g->n_targets; i++) {
+		struct sb_target_view *v = &g->target[i];
+
+		if (v->slot->home != s)
+			continue;
+		sb_dispatch_get_stats(v->slot->dispatch, &v->stats);
+		sb_buf_init(&v->detail, 64 << 10);
+		if (v->slot->opened && v->slot->target.ops->status)
+			v->slot->target.ops->status(&v->slot->target, &v->detail);
+	}
+	sb_loop_http_stats(p->loop, &g->http[p->index]);
+	/* acq_rel: the last one sees what all others wrote */
+	if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) == 1) {
+		g->back.run = come_back;
+		sb_mailbox_post(g->home, &g->back);
+	}
+}
+
+struct sb_gather *sb_gather_start(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
+	void (*done)(struct sb_gather *g), void *arg)
+{
+	struct sb_gather *g = sb_xcalloc(sizeof(*g));
+
+	g->home = home;
+	g->done = done;
+	g->arg = arg;
+	g->plan = sb_plan_ref(plan);
+	g->loop = loop;
+	g->n_shards = n_shards;
+	g->http = sb_xcalloc(n_shards * sizeof(*g->http));
+	g->part = sb_xcalloc(n_shards * sizeof(*g->part));
+	list_names(g);
+	atomic_init(&g->left, n_shards);
+	for (unsigned i = 0; i < n_shards; i++) {
+		g->part[i] = (struct sb_gather_part){ .mail.run = fill_part, .g = g, .loop = loop[i], .index = i };
+		sb_mailbox_post(&sb_loop_shard(loop[i])->mail, &g->part[i].mail);
+	}
+	return g;
+}
+
+void sb_gather_free(struct sb_gather *g)
+{
+	for (size_t i = 0; i < g->n_targets; i++)
+		sb_buf_done(&g->target[i].detail);
+	sb_plan_unref(g->plan);
+	free(g->target);
+	free(g->source);
+	free(g->http);
+	free(g->part);
+	free(g);
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Intake: from a built event to an append that is on its way to the journal.
+ *
+ * One call is one group: its events are matched, room is reserved at every target they are owed to, inputs are rendered,
+ * and EVENT records are written into one append. Until sb_journal_submit nothing has happened that cannot be taken back;
+ * afterwards the journal answers once: durable, or not stored at all.
+ */
+#include "broker/shard.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/base/crc32c.h"
+#include "broker/base/fault.h"
+#include "broker/base/path.h"
+
+#define GROUP_BYTES_MAX (96u << 20)
+#define INPUT_BYTES_MAX (2u << 20)
+
+static void group_done(struct sb_mail *m);
+
+static struct sb_intake_group *group_get(struct sb_shard *s)
+{
+	struct sb_link *l = sb_list_pop_front(&s->free_groups);
+	struct sb_intake_group *g;
+
+	if (l) {
+		g = SB_CONTAINER(l, struct sb_intake_group, link);
+	} else {
+		g = sb_xcalloc(sizeof(*g));
+		sb_list_init(&g->link);
+		sb_buf_init(&g->append.frames, GROUP_BYTES_MAX);
+	}
+	g->shard = s;
+	g->append.mail.run = group_done;
+	g->append.home = &s->mail;
+	g->append.state = false;
+	g->append.deliveries = NULL;
+	sb_buf_clear(&g->append.frames);
+	return g;
+}
+
+static void group_put(struct sb_intake_group *g)
+{
+	if (g->append.frames.cap > (1u << 20))
+		sb_buf_done(&g->append.frames); /* one huge batch must not keep its memory for ever */
+	sb_list_push_front(&g->shard->free_groups, &g->link);
+}
+
+/* Deliveries that never went out: give their room back. */
+static void group_drop_deliveries(struct sb_intake_group *g)
+{
+	struct sb_handover *h = g->append.deliveries, *next;
+
+	for (; h; h = next) {
+		struct sb_delivery *dl = SB_CONTAINER(h, struct sb_delivery, handover);
+
+		next = h->next;
+		sb_dispatch_unreserve(dl->dispatch, sb_delivery_bytes(dl->ev, (uint32_t)dl->input.n));
+		sb_delivery_free(dl);
+	}
+	g->append.deliveries = NULL;
+}
+
+static void group_done(struct sb_mail *m)
+{
+	struct sb_append *a = SB_CONTAINER(m, struct sb_append, mail);
+	struct sb_intake_group *g = SB_CONTAINER(a, struct sb_intake_group, append);
+	struct sb_refusal why = { .why = SB_REFUSE_FULL };
+	bool durable = a->status == SB_APPEND_DURABLE;
+
+	if (!durable) {
+		group_drop_deliveries(g);
+		snprintf(why.msg, sizeof(why.msg), "%s",
+			a->status == SB_APPEND_FULL ? "the disk is full" : "the disk failed");
+	}
+	SB_ASSERT(g->shard->groups_open > 0);
+	g->shard->groups_open--;
+	g->done(g, durable, &why);
+	group_put(g);
+}
+
+/* ------------------------------------------------------------------------------------------------ one event */
+
+struct intake {
+	struct sb_shard *shard;
+	struct sb_intake_group *group;
+	struct sb_handover **tail;
+	const struct sb_intake_extra *extra;
+	size_t n_owed; /* of the event at hand, in shard->owed */
+	uint64_t unmatched;
+};
+
+static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...) SB_PRINTF(3, 4);
+static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...)
+{
+	va_list ap;
+
+	r->why = why;
+	va_start(ap, fmt);
+	vsnprintf(r->msg, sizeof(r->msg), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+static void owe(struct intake *in, const struct sb_owed *o)
+{
+	struct sb_shard *s = in->shard;
+
+	if (in->n_owed == s->owed_cap) {
+		s->owed_cap = s->owed_cap ? s->owed_cap * 2 : 32;
+		s->owed = sb_xrealloc(s->owed, s->owed_cap * sizeof(*s->owed));
+	}
+	s->owed[in->n_owed++] = *o;
+}
+
+/* Events whose key is absent have no order among each other. */
+static uint32_t lane_of(const struct sb_target_slot *slot, const struct sb_event *ev)
+{
+	uint32_t node;
+	struct sb_slice raw;
+
+	if (!slot->order_by)
+		return 0;
+	node = sb_path_find(slot->order_by, &ev->tape);
+	if (node == UINT32_MAX)
+		return 0;
+	raw = sb_json_raw(&ev->tape, node);
+	return 1 + (sb_crc32c(0, raw.p, raw.n) >> 1);
+}
+
+static char *pool_copy(struct sb_slice s)
+{
+	char *p = sb_pool_alloc(s.n ? s.n : 1);
+
+	memcpy(p, s.p, s.n);
+	return p;
+}
+
+/* The dead-on-arrival marker: the dispatch dead-letters it at once, with this reason and message. */
+static void stillborn(struct sb_owed *o, struct sb_buf *scratch, enum sb_reason reason, const char *msg)
+{
+	sb_buf_clear(scratch);
+	sb_buf_addc(scratch, (char)reason);
+	sb_buf_adds(scratch, msg);
+	o->flags |= SB_OWED_STILLBORN | SB_OWED_INPUT;
+	o->input = sb_buf_slice(scratch);
+}
+
+static void render_input(struct intake *in, const struct sb_rule *rule, const struct sb_input *input,
+	const struct sb_event *ev, struct sb_owed *o)
+{
+	struct sb_shard *s = in->shard;
+	struct sb_input_vars vars = { .rule_name = rule->name, .ingestion_ms = ev->received_ms };
+	char arn[256];
+	struct sb_err err;
+
+	if (sb_input_kind(input) == SB_INPUT_EVENT)
+		return;
+	snprintf(arn, sizeof(arn), "arn:aws:events:%s:%s:rule/%s/%s", s->core->region, s->core->account, rule->bus,
+		rule->name);
+	vars.rule_arn = arn;
+	sb_buf_clear(&s->scratch);
+	if (sb_input_render(input, ev, &vars, &s->scratch, &err) < 0) {
+		stillborn(o, &s->scratch, SB_R_INVALID_JSON, err.msg);
+		return;
+	}
+	o->flags |= SB_OWED_INPUT;
+	o->input = sb_buf_slice(&s->scratch);
+}
+
+/* Takes room, makes the delivery and its owed entry. -1: the target refuses by max_queue. */
+static int owe_target(struct intake *in, struct sb_event *ev, struct sb_target_slot *slot, struct sb_owed *o)
+{
+	struct sb_delivery *dl;
+	char *input = NULL;
+
+	o->target = slot->name;
+	o->lane = lane_of(slot, ev);
+	if (!sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
+		if (slot->policy.on_full == SB_ON_FULL_REFUSE)
+			return -1;
+		stillborn(o, &in->shard->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
+		sb_count(&slot->dead_queue_full, 1);
+		sb_dispatch_reserve_always(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
+	}
+	if (o->flags & SB_OWED_INPUT) {
+		input = pool_copy(o->input);
+		o->input.p = input; /* the scratch is used again before the record is written */
+	}
+	dl = sb_delivery_new(slot->dispatch, sb_event_ref(ev), o->rule, (uint32_t)in->n_owed, o->lane, o->flags, input,
+		(uint32_t)o->input.n);
+	if (in->extra && in->extra->redrive_of.n)
+		dl->letter = sb_slice(pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
+	*in->tail = &dl->handover;
+	dl->handover.next = NULL;
+	in->tail = &dl->handover.next;
+	sb_count(&slot->accepted, 1);
+	owe(in, o);
+	return 0;
+}
+
+static int owe_rule(struct intake *in, struct sb_event *ev, const struct sb_rule *rule, struct sb_refusal *r)
+{
+	const struct sb_plan *plan = in->shard->plan;
+
+	if (rule->state == SB_RULE_SHADOW) {
+		sb_count(&plan->rule_stat[rule->index]->shadowed, 1);
+		return 0;
+	}
+	sb_count(&plan->rule_stat[rule->index]->matched, 1);
+	for (size_t i = 0; i < rule->n_targets; i++) {
+		struct sb_target_slot *slot = plan->rule_target[rule->index][i];
+		struct sb_owed o = { .rule = rule->name };
+
+		render_input(in, rule, rule->target[i].input, ev, &o);
+		if (owe_target(in, ev, slot, &o) < 0)
+			return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", slot->name);
+	}
+	return 0;
+}
+
+static int owe_matches(struct intake *in, struct sb_event *ev, struct sb_refusal *r)
+{
+	struct sb_shard *s = in->shard;
+
+	sb_ruleset_match(s->plan->rules, ev, &s->hits);
+	for (size_t i = 0; i < s->hits.n; i++)
+		if (owe_rule(in, ev, s->hits.rule[i], r) < 0)
+			return -1;
+	return 0;
+}
+
+static int owe_only(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
+{
+	struct sb_owed o = { .rule = only->rule, .flags = only->flags, .input = only->input };
+
+	if (only->input.n)
+		o.flags |= SB_OWED_INPUT;
+	if (owe_target(in, ev, only->target, &o) < 0)
+		return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", only->target->name);
+	return 0;
+}
+
+static int take_event(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
+{
+	struct sb_shard *s = in->shard;
+	struct sb_event_record rec = { .ev = ev, .generation = s->plan->generation };
+
+	in->n_owed = 0;
+	if ((only ? owe_only(in, ev, only, r) : owe_matches(in, ev, r)) < 0)
+		return -1;
+	rec.owed = s->owed;
+	rec.n_owed = (uint32_t)in->n_owed;
+	in->unmatched += in->n_owed == 0;
+	if (in->extra) {
+		rec.parent = in->extra->parent;
+		rec.redrive_of = in->extra->redrive_of;
+	}
+	if (sb_record_event(&in->group->append.frames, &rec) < 0)
+		return refuse(r, SB_REFUSE_TOO_LARGE, "the batch is too large");
+	return 0;
+}
+
+static int refuse_all(struct sb_refusal *r, size_t n, enum sb_refuse why, const char *msg)
+{
+	for (size_t i = 0; i < n; i++)
+		refuse(&r[i], why, "%s", msg);
+	return -1;
+}
+
+int sb_intake(struct sb_shard *s, struct sb_event **ev, size_t n, const struct sb_intake_extra *extra,
+	const struct sb_intake_only *only, void (*done)(struct sb_intake_group *, bool, const struct sb_refusal *), void *arg,
+	uint64_t cookie, struct sb_refusal *refusal)
+{
+	struct sb_intake_group *g;
+	struct intake in = { .shard = s, .extra = extra };
+
+	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
+		return refuse_all(refusal, n, SB_REFUSE_STOPPING, "the daemon is stopping");
+	g = group_get(s);
+	in.group = g;
+	in.tail = &g->append.deliveries;
+	for (size_t i = 0; i < n; i++) {
+		refusal[i].why = SB_TAKEN;
+		if (take_event(&in, ev[i], only, &refusal[i]) == 0)
+			continue;
+		for (size_t k = 0; k < n; k++)
+			if (k != i)
+				refuse(&refusal[k], SB_REFUSE_WITH_OTHERS, "another event of the batch was refused");
+		group_drop_deliveries(g);
+		group_put(g);
+		return -1;
+	}
+	for (size_t i = 0; i < n; i++)
+		sb_event_unref(ev[i]); /* the deliveries hold theirs */
+	sb_count(&s->unmatched, in.unmatched);
+	sb_count(&s->events, n);
+	g->n = n;
+	g->done = done;
+	g->arg = arg;
+	g->cookie = cookie;
+	s->groups_open++;
+	SB_FAULT("intake.before_submit");
+	sb_journal_submit(s->core->journal, &g->append);
+	return 0;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/shard.h"
+
+struct sb_plan *sb_plan_ref(struct sb_plan *p)
+{
+	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+	return p;
+}
+
+void sb_plan_unref(struct sb_plan *p)
+{
+	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (size_t i = 0; i < p->rules->n; i++)
+		free(p->rule_target[i]);
+	free(p->rule_target);
+	free(p->rule_stat);
+	sb_map_done(&p->buses);
+	sb_map_done(&p->targets);
+	sb_map_done(&p->sources);
+	sb_ruleset_unref(p->rules);
+	sb_config_unref(p->config);
+	free(p);
+}
+
+/* ------------------------------------------------------------------------------------------------ slots */
+
+struct sb_target_slot *sb_slots_target(const struct sb_slots *s, const char *name)
+{
+	for (size_t i = s->n_targets; i-- > 0;)
+		if (s->target[i]->name == name && !s->target[i]->retired)
+			return s->target[i];
+	return NULL;
+}
+
+struct sb_source_slot *sb_slots_source(const struct sb_slots *s, const char *name)
+{
+	for (size_t i = s->n_sources; i-- > 0;)
+		if (s->source[i]->name == name && !s->source[i]->retired)
+			return s->source[i];
+	return NULL;
+}
+
+#define PUSH(array, n, x)                                                       \
+	do {                                                                    \
+		(array) = sb_xrealloc((array), ((n) + 1) * sizeof(*(array)));   \
+		(array)[(n)++] = (x);                                           \
+	} while (0)
+
+static bool was_paused(const struct sb_core *core, const char *kind, const char *name)
+{
+	char what[160];
+
+	snprintf(what, sizeof(what), "%s/%s", kind, name);
+	return sb_map_get(&sb_journal_recovery(core->journal)->pauses, sb_slice_str(what)) != NULL;
+}
+
+static struct sb_target_slot *new_target(struct sb_slots *s, const struct sb_config *config, const struct sb_target_conf *c)
+{
+	struct sb_target_slot *slot = sb_xcalloc(sizeof(*slot));
+
+	slot->name = c->name;
+	slot->connector = c->connector;
+	slot->config = sb_config_ref(config);
+	slot->core = s->core;
+	slot->home = s->core->shard[s->next_home++ % s->core->n_shards];
+	slot->policy = c->policy;
+	slot->order_by = c->order_by;
+	slot->target.conf = c->conf;
+	sb_list_init(&slot->home_link);
+	atomic_init(&slot->paused, was_paused(s->core, "target", c->name));
+	sb_target_prepare(slot);
+	PUSH(s->target, s->n_targets, slot);
+	return slot;
+}
+
+static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_config *config, const struct sb_source_conf *c)
+{
+	struct sb_source_slot *slot = sb_xcalloc(sizeof(*slot));
+
+	slot->name = c->name;
+	slot->connector = c->connector;
+	slot->config = sb_config_ref(config);
+	slot->core = s->core;
+	slot->tokens = c->tokens.v;
+	slot->n_tokens = c->tokens.n;
+	atomic_init(&slot->paused, was_paused(s->core, "source", c->name));
+	slot->unit = sb_xcalloc(s->core->n_shards * sizeof(*slot->unit));
+	for (unsigned i = 0; i < s->core->n_shards; i++) {
+		struct sb_source *src = &slot->unit[i].source;
+
+		slot->unit[i].slot = slot;
+		slot->unit[i].shard = s->core->shard[i];
+		src->name = c->name;
+		src->ops = c->connector->source;
+		src->conf = c->conf;
+		src->bus = c->bus;
+		src->source_tpl = c->source_tpl;
+		src->detail_type_tpl = c->detail_type_tpl;
+	}
+	PUSH(s->source, s->n_sources, slot);
+	return slot;
+}
+
+static struct sb_rule_stat *rule_stat(struct sb_slots *s, const struct sb_rule *r)
+{
+	struct sb_rule_stat *stat;
+
+	for (size_t i = 0; i < s->n_rules; i++)
+		if (s->rule[i]->name == r->name)
+			return s->rule[i];
+	stat = sb_xcalloc(sizeof(*stat));
+	stat->name = r->name;
+	stat->bus = r->bus;
+	PUSH(s->rule, s->n_rules, stat);
+	return stat;
+}
+
+static void source_free(struct sb_source_slot *slot, unsigned n_shards)
+{
+	for (unsigned i = 0; i < n_shards; i++) {
+		struct sb_source *src = &slot->unit[i].source;
+
+		if (src->state && src->ops->free)
+			src->ops->free(src);
+		free(src->state);
+	}
+	sb_config_unref(slot->config);
+	free(slot->unit);
+	free(slot);
+}
+
+void sb_slots_done(struct sb_slots *s)
+{
+	for (size_t i = 0; i < s->n_targets; i++)
+		sb_target_free(s->target[i]);
+	for (size_t i = 0; i < s->n_sources; i++)
+		source_free(s->source[i], s->core->n_shards);
+	for (size_t i = 0; i < s->n_rules; i++)
+		free(s->rule[i]);
+	free(s->target);
+	free(s->source);
+	free(s->rule);
+}
+
+/* ------------------------------------------------------------------------------------------------ plan */
+
+static void put_name(struct sb_map *m, const char *name, void *value)
+{
+	sb_map_put(m, sb_slice_str(name), value);
+}
+
+static void bind_rules(struct sb_slots *s, struct sb_plan *p)
+{
+	struct sb_ruleset *rules = p->rules;
+
+	p->rule_target = sb_xcalloc((rules->n + 1) * sizeof(*p->rule_target));
+	p->rule_stat = sb_xcalloc((rules->n + 1) * sizeof(*p->rule_stat));
+	for (size_t i = 0; i < rules->n; i++) {
+		const struct sb_rule *r = &rules->rule[i];
+
+		p->rule_stat[i] = rule_stat(s, r);
+		p->rule_target[i] = sb_xcalloc((r->n_targets + 1) * sizeof(**p->rule_target));
+		for (size_t k = 0; k < r->n_targets; k++) {
+			p->rule_target[i][k] = sb_map_get(&p->targets, sb_slice_str(r->target[k].target));
+			SB_ASSERT(p->rule_target[i][k]); /* the configuration was checked */
+		}
+	}
+}
+
+struct sb_plan *sb_plan_make(struct sb_slots *s, const struct sb_config *config, uint64_t generation)
+{
+	struct sb_plan *p = sb_xcalloc(sizeof(*p));
+
+	atomic_init(&p->refs, 1);
+	p->generation = generation;
+	p->config = sb_config_ref(config);
+	p->rules = sb_ruleset_ref(config->rules);
+	for (size_t i = 0; i < config->n_buses; i++)
+		put_name(&p->buses, config->bus[i].name, (void *)config->bus[i].name);
+	for (size_t i = 0; i < config->n_targets; i++) {
+		struct sb_target_slot *slot = sb_slots_target(s, config->target[i].name);
+
+		put_name(&p->targets, config->target[i].name, slot ? slot : new_target(s, config, &config->target[i]));
+	}
+	for (size_t i = 0; i < config->n_targets; i++)
+		if (config->target[i].dead_letter) {
+			struct sb_target_slot *slot = sb_map_get(&p->targets, sb_slice_str(config->target[i].name));
+
+			if (!slot->opened) /* else its shard sets it: sb_reload */
+				slot->dead_letter = sb_map_get(&p->targets, sb_slice_str(config->target[i].dead_letter));
+		}
+	for (size_t i = 0; i < config->n_sources; i++) {
+		struct sb_source_slot *slot = sb_slots_source(s, config->source[i].name);
+
+		put_name(&p->sources, config->source[i].name, slot ? slot : new_source(s, config, &config->source[i]));
+	}
+	bind_rules(s, p);
+	return p;
+}

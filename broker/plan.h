@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BROKER_PLAN_H
+#define SB_BROKER_PLAN_H
+
+#include "broker/config.h"
+#include "broker/core.h"
+
+/*
+ * From a configuration to a plan: slots for its targets and sources (those of the plan before are kept where nothing but
+ * their policy changed), and rules bound to slots. Control thread only. Slots live until the registry is freed: their number
+ * is bounded by the names that were ever configured, and deliveries may still point at one that is gone from the plan.
+ */
+struct sb_slots {
+	struct sb_core *core;
+	struct sb_target_slot **target;
+	struct sb_source_slot **source;
+	struct sb_rule_stat **rule;
+	size_t n_targets, n_sources, n_rules;
+	unsigned next_home; /* homes are dealt out in turn */
+};
+
+void sb_slots_done(struct sb_slots *s); /* every shard has stopped */
+
+/*
+ * Makes the plan and the slots it needs that are not there yet; these are not open. `opened` and `reopened` are told by the
+ * slots themselves: !slot->opened. The configuration gets one more reference.
+ */
+struct sb_plan *sb_plan_make(struct sb_slots *slots, const struct sb_config *config, uint64_t generation);
+struct sb_target_slot *sb_slots_target(const struct sb_slots *s, const char *name); /* the live one; NULL */
+struct sb_source_slot *sb_slots_source(const struct sb_slots *s, const char *name);
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BROKER_SHARD_H
+#define SB_BROKER_SHARD_H
+
+#include "broker/base/buf.h"
+#include "broker/base/heap.h"
+#include "broker/base/list.h"
+#include "broker/base/uuid.h"
+#include "broker/core.h"
+
+/*
+ * A shard: one thread that owns connections, source instances, and the targets whose home it is. Here is its state and what
+ * it does in one turn; the libevent thread around it is loop.h, and the simulation turns it by hand.
+ *
+ * A turn: run the mail, tick what is due, then submit the turn's state records (RESULT, ATTEMPT, DEAD) as one append.
+ */
+struct sb_shard_frames;
+
+struct sb_shard {
+	struct sb_core *core;
+	unsigned index;
+	struct sb_mailbox mail;
+	struct sb_rand rand;
+	struct sb_uuid_gen uuids;
+	struct sb_env env;
+	struct sb_plan *plan;           /* one reference */
+	struct sb_heap wishes;          /* of sb_target_slot.wish */
+	struct sb_shard_frames *frames; /* being filled in this turn; NULL: nothing yet */
+	struct sb_link free_frames;
+	uint64_t state_bytes;           /* submitted, not yet durable */
+	bool state_held;                /* too many of them: targets are paused until the disk has caught up */
+	struct sb_link slots;           /* targets at home here, by sb_home_link */
+	struct sb_hits hits;            /* scratch of the intake */
+	struct sb_buf scratch;
+	struct sb_owed *owed;
+	size_t owed_cap;
+	struct sb_link free_groups;
+	uint64_t groups_open;           /* emitted, not yet durable */
+	sb_counter unmatched, matched, events;
+};
+
+/* `with_fd` false: the simulation. `env` is copied; its base, routes and procs are the loop's. */
+struct sb_shard *sb_shard_new(struct sb_core *core, unsigned index, bool with_fd, uint64_t seed);
+void sb_shard_free(struct sb_shard *s);
+
+/* One turn; returns how many mails ran. */
+unsigned sb_shard_turn(struct sb_shard *s);
+/* Monotonic time of the next wish; UINT64_MAX: none. */
+uint64_t sb_shard_next_due(const struct sb_shard *s);
+/* Nothing submitted is still on its way. */
+bool sb_shard_quiet(const struct sb_shard *s);
+
+/* On the shard's own thread. Takes the reference. */
+void sb_shard_set_plan(struct sb_shard *s, struct sb_plan *p);
+/* Opens a target here: connector, dispatch, recovered backlog. -1: slot->open_err says why. */
+int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot);
+void sb_shard_close_target(struct sb_shard *s, struct sb_target_slot *slot); /* starts; slot->closed when done */
+int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb_err *err);
+void sb_shard_close_source(struct sb_shard *s, struct sb_source_unit *u);
+
+/* ------------------------------------------------------------------------------------------------ intake */
+
+/* Events that entered together. Who emits them is told when they are durable. */
+struct sb_intake_group {
+	struct sb_append append;
+	struct sb_link link;
+	struct sb_shard *shard;
+	uint64_t cookie;
+	size_t n;
+	void *arg;
+	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
+};
+
+struct sb_intake_extra {
+	struct sb_slice parent;     /* receipt text of the event it came from */
+	struct sb_slice redrive_of; /* dead letter's id */
+};
+
+/*
+ * Match, reserve, journal: all or none. 0: the events moved in, and done() follows on this shard. -1: refusal[i] says why.
+ * `only` names the single (rule, target, input) a redrive owes instead of what today's rules say; NULL: match.
+ */
+struct sb_intake_only {
+	const char *rule;
+	struct sb_target_slot *target;
+	struct sb_slice input; /* n 0: the event's bare form */
+	uint8_t flags;
+};
+int sb_intake(struct sb_shard *s, struct sb_event **ev, size_t n, const struct sb_intake_extra *extra,
+	const struct sb_intake_only *only, void (*done)(struct sb_intake_group *, bool, const struct sb_refusal *), void *arg,
+	uint64_t cookie, struct sb_refusal *refusal);
+
+/* ------------------------------------------------------------------------------------------------ state records */
+
+/* The turn's buffer of state records. */
+struct sb_buf *sb_shard_frames_buf(struct sb_shard *s);
+/* This turn's records contain a DEAD record, or finish a redrive: told to the dead-letter thread once durable. */
+void sb_shard_frames_dead(struct sb_shard *s);
+void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter);
+/* A delivery for an EVENT record that was put into the turn's buffer. */
+void sb_shard_frames_owe(struct sb_shard *s, struct sb_handover *h);
+void sb_shard_flush(struct sb_shard *s);
+
+/* ------------------------------------------------------------------------------------------------ targets: target.c */
+
+/* The dispatch's view of its shard, for sb_dispatch_new. arg is the slot. */
+void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret);
+/* Control thread, before anybody else knows the slot: makes its dispatch. name, connector, conf, policy, home are set. */
+void sb_target_prepare(struct sb_target_slot *slot);
+void sb_target_free(struct sb_target_slot *slot); /* when its shard no longer runs, or on it, closed and idle */
+void sb_target_hold_all(struct sb_shard *s, bool hold);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The framework's side of a source: what connectors/connector.h promises to connectors. */
+#include "broker/shard.h"
+
+#include <stdlib.h>
+
+static struct sb_source_unit *unit_of(struct sb_source *s)
+{
+	return SB_CONTAINER(s, struct sb_source_unit, source);
+}
+
+static void emitted(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
+{
+	struct sb_source *s = g->arg;
+
+	if (!durable) {
+		sb_count(&unit_of(s)->slot->refused, g->n);
+		s->ops->refused(s, g->cookie, why);
+		return;
+	}
+	sb_count(&unit_of(s)->slot->received, g->n);
+	if (s->ops->accepted)
+		s->ops->accepted(s, g->cookie);
+}
+
+int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal)
+{
+	struct sb_source_unit *u = unit_of(s);
+
+	if (atomic_load_explicit(&u->slot->paused, memory_order_relaxed)) {
+		for (size_t i = 0; i < n; i++)
+			refusal[i] = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
+	} else if (sb_intake(u->shard, ev, n, NULL, NULL, emitted, s, cookie, refusal) == 0) {
+		return 0;
+	}
+	sb_count(&u->slot->refused, n);
+	return -1;
+}
+
+void sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n)
+{
+	struct sb_source_slot *slot = unit_of(s)->slot;
+
+	for (size_t i = 0; i < SB_REJECT_REASONS; i++) {
+		const char *have = NULL;
+
+		if (atomic_compare_exchange_strong(&slot->rejected[i].reason, &have, reason) || have == reason ||
+		    strcmp(have, reason) == 0) {
+			sb_count(&slot->rejected[i].n, n);
+			return;
+		}
+	}
+	sb_count(&slot->rejected[SB_REJECT_REASONS - 1].n, n); /* more kinds than we keep apart */
+}
+
+const char *sb_source_bus(struct sb_source *s, struct sb_slice name)
+{
+	struct sb_shard *shard = unit_of(s)->shard;
+
+	if (name.n == 0)
+		return s->bus ? s->bus : shard->core->default_bus;
+	return sb_map_get(&shard->plan->buses, name);
+}
+
+void sb_source_spec(struct sb_source *s, struct sb_event_spec *ret)
+{
+	struct sb_shard *shard = unit_of(s)->shard;
+	struct sb_core *core = shard->core;
+
+	*ret = (struct sb_event_spec){
+		.account = { sb_slice_str(core->account), false },
+		.region = { sb_slice_str(core->region), false },
+		.received_ms = sb_wall_ms(core->clock),
+		.bus = sb_source_bus(s, sb_slice(NULL, 0)),
+		.origin = s->name,
+	};
+	ret->receipt = sb_uuid_next(&shard->uuids, ret->received_ms);
+}
+
+size_t sb_source_max_event(struct sb_source *s)
+{
+	return unit_of(s)->shard->core->max_event_bytes;
+}
+
+static void source_closed(struct sb_source *s)
+{
+	unit_of(s)->closed = true;
+}
+
+int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb_err *err)
+{
+	struct sb_source *src = &u->source;
+
+	u->shard = s;
+	src->env = &s->env;
+	src->closed = source_closed;
+	src->owner = u;
+	src->state = sb_xcalloc(src->ops->state_size);
+	if (src->ops->open(src, err) < 0) {
+		sb_wrap(err, "source '%s'", src->name);
+		if (src->ops->free)
+			src->ops->free(src);
+		free(src->state);
+		src->state = NULL;
+		return -1;
+	}
+	u->opened = true;
+	return 0;
+}
+
+void sb_shard_close_source(struct sb_shard *s, struct sb_source_unit *u)
+{
+	(void)s;
+	if (!u->opened) {
+		u->closed = true;
+		return;
+	}
+	u->source.ops->close(&u->source);
+}

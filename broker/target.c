@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A target on its home shard: connector instance and dispatch, and the world as the dispatch sees it (sb_dispatch_env):
+ * records into the turn's append, reads from the journal, deaths to the table or to the target's dead-letter target.
+ */
+#include "broker/shard.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/config.h"
+#include "broker/deadbox.h"
+
+static struct sb_buf *env_frames(void *arg)
+{
+	return sb_shard_frames_buf(((struct sb_target_slot *)arg)->home);
+}
+
+static void env_read(void *arg, struct sb_journal_read *r)
+{
+	struct sb_core *core = ((struct sb_target_slot *)arg)->core;
+
+	if (!atomic_load_explicit(&core->no_reads, memory_order_relaxed))
+		sb_journal_read(core->journal, r);
+}
+
+static void env_arm(void *arg, struct sb_dispatch *d, uint64_t mono_ns)
+{
+	struct sb_target_slot *slot = arg;
+
+	(void)d;
+	if (slot->wish.slot && slot->wish.key <= mono_ns)
+		return;
+	sb_heap_remove(&slot->home->wishes, &slot->wish);
+	sb_heap_push(&slot->home->wishes, &slot->wish, mono_ns);
+}
+
+static void env_delivered(void *arg, struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	struct sb_target_slot *slot = arg;
+
+	(void)d;
+	if (dl->letter.n)
+		sb_shard_frames_redriven(slot->home, dl->letter);
+}
+
+/* ------------------------------------------------------------------------------------------------ death */
+
+static struct sb_slice message(const char *s)
+{
+	return s ? sb_slice_str(s) : sb_slice("", 0);
+}
+
+static void dead_record(const struct sb_target_slot *slot, const struct sb_delivery *dl, const struct sb_death *why,
+	struct sb_dead_record *ret)
+{
+	const struct sb_event *ev = dl->ev;
+
+	*ret = (struct sb_dead_record){
+		.dno = dl->handover.dno,
+		.route = dl->handover.route,
+		.id = sb_slice_str(dl->id),
+		.event_id = ev->id,
+		.bus = sb_slice_str(ev->bus),
+		.origin = sb_slice_str(ev->origin),
+		.rule = sb_slice_str(dl->rule),
+		.target = sb_slice_str(slot->name),
+		.generation = slot->home->plan->generation,
+		.reason = (uint8_t)why->reason,
+		.exhausted = why->exhausted,
+		.attempts = dl->attempts,
+		.received_ms = dl->received_ms,
+		.first_attempt_ms = dl->first_attempt_ms,
+		.last_attempt_ms = dl->last_attempt_ms,
+		.dead_ms = sb_wall_ms(slot->core->clock),
+		.message = message(dl->last_message),
+		.first_message = message(dl->first_message),
+		.tail = message(dl->tail),
+		.event = sb_slice(ev->json, ev->n),
+		.input = dl->input,
+		.redrive_of = dl->letter,
+		.forwarded = slot->dead_letter != NULL,
+	};
+}
+
+static const char *const exhausted_names[] = { "", "MaximumRetryAttempts", "MaximumEventAgeInSeconds" };
+
+/* What a dead-letter target gets: EventBridge's attributes beside the input that could not be delivered. */
+static int letter_input(struct sb_buf *out, const struct sb_target_slot *slot, const struct sb_dead_record *r,
+	const struct sb_event *ev)
+{
+	int bad = 0;
+
+	bad |= sb_buf_addf(out, "{\"RULE_ARN\":\"arn:aws:events:%s:%s:rule/%s/%.*s\",\"TARGET_ARN\":\"arn:aws:events:%s:%s:target/%s\",",
+		slot->core->region, slot->core->account, ev->bus, SB_SLICE_ARG(r->rule), slot->core->region,
+		slot->core->account, slot->name);
+	bad |= sb_buf_addf(out, "\"ERROR_CODE\":\"%s\",\"ERROR_MESSAGE\":", sb_reason_name((enum sb_reason)r->reason));
+	bad |= sb_json_add_string(out, r->message);
+	bad |= sb_buf_addf(out, ",\"EXHAUSTED_RETRY_CONDITION\":\"%s\",\"RETRY_ATTEMPTS\":%u,\"delivery_id\":\"%.*s\",\"input\":",
+		exhausted_names[r->exhausted], r->attempts ? r->attempts - 1 : 0, SB_SLICE_ARG(r->id));
+	bad |= r->input.n ? sb_buf_add_slice(out, r->input) : sb_event_add_bare(ev, out);
+	bad |= sb_buf_addc(out, '}');
+	return bad ? -1 : 0;
+}
+
+/* The letter becomes a new delivery, in the same append as the DEAD record: both are durable, or neither. */
+static int forward_letter(struct sb_target_slot *slot, struct sb_delivery *dl, const struct sb_dead_record *r)
+{
+	struct sb_target_slot *to = slot->dead_letter;
+	struct sb_buf *scratch = &slot->home->scratch;
+	char receipt[SB_UUID_TEXT + 1], *input;
+	struct sb_owed owed = { .rule = dl->rule, .target = to->name, .flags = SB_OWED_INPUT | SB_OWED_FINAL };
+	struct sb_event_record rec = { .ev = dl->ev, .owed = &owed, .n_owed = 1, .generation = r->generation };
+	struct sb_delivery *letter;
+
+	sb_buf_clear(scratch);
+	if (letter_input(scratch, slot, r, dl->ev) < 0)
+		return -1;
+	sb_uuid_format(&dl->ev->receipt, receipt);
+	rec.parent = sb_slice(receipt, SB_UUID_TEXT);
+	owed.input = sb_buf_slice(scratch);
+	if (sb_record_event(sb_shard_frames_buf(slot->home), &rec) < 0)
+		return -1;
+	input = sb_pool_alloc(scratch->len);
+	memcpy(input, scratch->p, scratch->len);
+	sb_dispatch_reserve_always(to->dispatch, sb_delivery_bytes(dl->ev, (uint32_t)scratch->len));
+	letter = sb_delivery_new(to->dispatch, sb_event_ref(dl->ev), dl->rule, 0, 0, owed.flags, input,
+		(uint32_t)scratch->len);
+	sb_count(&to->accepted, 1);
+	sb_shard_frames_owe(slot->home, &letter->handover);
+	return 0;
+}
+
+static bool env_dead(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_death *why)
+{
+	struct sb_target_slot *slot = arg;
+	struct sb_dead_record rec;
+	struct sb_buf *out;
+	size_t before;
+
+	(void)d;
+	SB_ASSERT(dl->ev);
+	dead_record(slot, dl, why, &rec);
+	if (!rec.forwarded && !sb_deadletters_room(sb_deadbox_table(slot->core->deadbox),
+		    rec.event.n + rec.input.n + rec.message.n + rec.tail.n))
+		return false;
+	out = sb_shard_frames_buf(slot->home);
+	before = out->len;
+	if (sb_record_dead(out, &rec) < 0 || (rec.forwarded && forward_letter(slot, dl, &rec) < 0)) {
+		out->len = before; /* the turn's append is full: the next one has room */
+		return false;
+	}
+	sb_shard_frames_dead(slot->home);
+	return true;
+}
+
+void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret)
+{
+	*ret = (struct sb_dispatch_env){
+		.arg = slot,
+		.clock = slot->core->clock,
+		.rand = &slot->home->rand,
+		.home = &slot->home->mail,
+		.frames = env_frames,
+		.read = env_read,
+		.dead = env_dead,
+		.delivered = env_delivered,
+		.arm = env_arm,
+	};
+}
+
+/* ------------------------------------------------------------------------------------------------ open and close */
+
+static void target_closed(struct sb_target *t)
+{
+	struct sb_target_slot *slot = SB_CONTAINER(t, struct sb_target_slot, target);
+
+	slot->closed = true;
+}
+
+/*
+ * The dispatch exists from the moment the slot does, so that any shard can make deliveries for it; opening the connector
+ * is its home shard's work.
+ */
+void sb_target_prepare(struct sb_target_slot *slot)
+{
+	struct sb_dispatch_env env;
+
+	slot->env = slot->home->env;
+	slot->target.name = slot->name;
+	slot->target.ops = slot->connector->target;
+	slot->target.env = &slot->env;
+	slot->target.concurrency = slot->policy.concurrency;
+	slot->target.timeout_ms = slot->policy.timeout_ms;
+	slot->target.closed = target_closed;
+	slot->target.owner = slot;
+	slot->target.state = sb_xcalloc(slot->target.ops->state_size);
+	sb_target_env(slot, &env);
+	slot->dispatch = sb_dispatch_new(&env, &slot->target, &slot->policy);
+}
+
+int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot)
+{
+	SB_ASSERT(slot->home == s);
+	slot->env = s->env;
+	sb_dispatch_recover(slot->dispatch, sb_journal_recovery(s->core->journal));
+	if (atomic_load(&slot->paused))
+		sb_dispatch_pause(slot->dispatch, true);
+	sb_list_push_back(&s->slots, &slot->home_link);
+	if (slot->target.ops->open(&slot->target, &slot->open_err) < 0) {
+		sb_wrap(&slot->open_err, "target '%s'", slot->name);
+		return -1;
+	}
+	slot->opened = true;
+	return 0;
+}
+
+void sb_shard_close_target(struct sb_shard *s, struct sb_target_slot *slot)
+{
+	(void)s;
+	sb_dispatch_drain(slot->dispatch);
+	if (slot->opened)
+		slot->target.ops->close(&slot->target);
+	else
+		slot->closed = true;
+}
+
+void sb_target_free(struct sb_target_slot *slot)
+{
+	if (!slot)
+		return;
+	sb_heap_remove(&slot->home->wishes, &slot->wish);
+	sb_list_unlink(&slot->home_link);
+	sb_dispatch_free(slot->dispatch);
+	if (slot->target.ops->free)
+		slot->target.ops->free(&slot->target);
+	free(slot->target.state);
+	sb_config_unref(slot->config);
+	free(slot);
+}
+
+void sb_target_hold_all(struct sb_shard *s, bool hold)
+{
+	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next) {
+		struct sb_target_slot *slot = SB_CONTAINER(l, struct sb_target_slot, home_link);
+
+		sb_dispatch_pause(slot->dispatch, hold || atomic_load(&slot->paused));
+	}
+}
