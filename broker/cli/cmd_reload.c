@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/cli/cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "broker/cli/control.h"
+
+static const struct sb_cli_option options[] = {
+	{ .name = "orphans", .arg = "drain|dead-letter", .doc = "what becomes of deliveries owed to a target that is removed" },
+	{ 0 },
+};
+
+static void print_changes(struct sb_cli *cli, const json_t *answer)
+{
+	const json_t *changes = json_object_get(answer, "changes");
+	size_t i;
+	json_t *c;
+
+	json_array_foreach(changes, i, c)
+		fprintf(cli->out, "%-8s %-8s %s\n", sb_json_text_of(c, "kind"), sb_json_text_of(c, "what"), sb_json_text_of(c, "name"));
+	fprintf(cli->out, "ok generation %" PRIu64 ", %" PRIu64 " rules, %zu changes\n", sb_json_number_of(answer, "generation"),
+		sb_json_number_of(answer, "rules"), json_array_size(changes));
+}
+
+static int run(struct sb_cli *cli)
+{
+	const char *orphans = sb_cli_get(cli, "orphans");
+	json_t *answer = NULL, *body;
+	struct sb_control c;
+	int r;
+
+	if (orphans && strcmp(orphans, "drain") != 0 && strcmp(orphans, "dead-letter") != 0)
+		return sb_cli_usage(cli, "--orphans is drain or dead-letter, not '%s'", orphans);
+	r = sb_control_find(cli, &c);
+	if (r)
+		return r;
+	body = json_object();
+	if (orphans)
+		json_object_set_new(body, "orphans", json_string(orphans));
+	r = sb_control_call(&c, "POST", "/v1/reload", body, true, &answer);
+	if (sb_cli_format_is(cli, "json") && answer)
+		sb_print_json(cli, answer);
+	else if (r == 0 && !cli->quiet)
+		print_changes(cli, answer);
+	json_decref(answer);
+	sb_control_done(&c);
+	return r;
+}
+
+const struct sb_cli_verb sb_cmd_reload = {
+	.name = "reload",
+	.summary = "make a running daemon read its configuration again, all or nothing",
+	.usage = "[--orphans drain|dead-letter]",
+	.options = options,
+	.details = "On any error the configuration in use stays, and every error is told. What cannot change in a running\n"
+		   "daemon is named. A target with deliveries still owed cannot be removed unless --orphans says what becomes\n"
+		   "of them. SIGHUP does the same without --orphans.\n",
+	.run = run,
+};
