@@ -33,7 +33,7 @@ enum mode {
 struct constraint {
 	const struct sb_field_pattern *field;
 	uint32_t off;  /* of the path that is left; beyond its end: the field ends here */
-	uint32_t node; /* where it is to be asked next */
+	uint32_t node; /* where it is to be asked next; set with the way there */
 	enum mode mode;
 };
 
@@ -68,11 +68,16 @@ static void grow(struct match *m)
 		sb_pool_free(old);
 }
 
-static void push(struct match *m, struct constraint c)
+static inline struct constraint *push_room(struct match *m)
 {
 	if (m->n == m->cap)
 		grow(m);
-	m->work[m->n++] = c;
+	return &m->work[m->n++];
+}
+
+static inline void push(struct match *m, struct constraint c)
+{
+	*push_room(m) = c;
 }
 
 static bool ends_here(const struct constraint *c)
@@ -151,6 +156,14 @@ static size_t key_takes(const struct sb_tape *t, uint32_t key, struct sb_slice r
 	return r;
 }
 
+/* Sorts nearly all members out before anything is called. A path has a NUL behind it. */
+static inline bool may_lead(const struct sb_tape *t, uint32_t key, struct sb_slice rest)
+{
+	const struct sb_json_node *n = &t->node[key];
+
+	return (n->len <= rest.n && t->text[n->off] == rest.p[0]) || (n->flags & SB_JSON_ESCAPED);
+}
+
 struct way {
 	uint32_t value;
 	size_t taken; /* 0: there is none */
@@ -164,8 +177,11 @@ static struct way find_way(const struct match *m, uint32_t obj, struct sb_slice 
 	struct way w = { 0 };
 
 	for (uint32_t k = obj + 1, end = node[obj].next; k < end; k = node[k + 1].next) {
-		size_t n = key_takes(m->tape, k, rest);
+		size_t n;
 
+		if (!may_lead(m->tape, k, rest))
+			continue;
+		n = key_takes(m->tape, k, rest);
 		if (n <= longer_than)
 			continue;
 		w.more |= w.taken && n != w.taken;
@@ -399,8 +415,11 @@ static void push_fields(struct match *m, const struct sb_pattern *p)
 {
 	for (uint32_t i = 0; i < p->n_fields; i++) {
 		const struct sb_field_pattern *f = &p->field[i];
+		struct constraint *c = push_room(m);
 
-		push(m, (struct constraint){ .field = f, .mode = !f->absent ? REQUIRED : f->n ? EITHER : ABSENT });
+		c->field = f;
+		c->off = 0;
+		c->mode = !f->absent ? REQUIRED : f->n ? EITHER : ABSENT;
 	}
 }
 

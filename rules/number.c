@@ -15,7 +15,7 @@
 struct decimal {
 	const char *digit[2]; /* the text's runs of digits, before and behind the point */
 	size_t n[2];
-	long exp;             /* of the number, as written */
+	long exp; /* of the number, as written */
 };
 
 static struct decimal split(const char *s)
@@ -76,7 +76,34 @@ static void shortest(double v, char *out, size_t size)
 	}
 }
 
-bool sb_number_comparable(struct sb_slice text, double *ret)
+/* At most fifteen digits and no exponent, as nearly all are: both halves of the quotient are exact, so it is rounded once. */
+static bool plain_number(struct sb_slice text, double *ret)
+{
+	static const double tens[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14,
+		1e15 };
+	size_t i = text.p[0] == '-', digits = 0, behind = 0;
+	uint64_t v = 0;
+	bool point = false;
+
+	if (text.n > 17)
+		return false;
+	for (; i < text.n; i++) {
+		if (text.p[i] == '.') {
+			point = true;
+			continue;
+		}
+		if (text.p[i] < '0' || text.p[i] > '9' || ++digits > 15)
+			return false;
+		v = v * 10 + (uint64_t)(text.p[i] - '0');
+		behind += point;
+	}
+	*ret = (double)v / tens[behind];
+	if (text.p[0] == '-')
+		*ret = -*ret;
+	return true;
+}
+
+static bool any_number(struct sb_slice text, double *ret)
 {
 	char copy[TEXT_MAX], digits[TEXT_MAX], printed[40];
 	struct decimal d;
@@ -96,6 +123,11 @@ bool sb_number_comparable(struct sb_slice text, double *ret)
 		return true; /* fifteen digits survive the way through a double */
 	shortest(*ret, printed, sizeof(printed));
 	return same_decimal(copy, printed);
+}
+
+bool sb_number_comparable(struct sb_slice text, double *ret)
+{
+	return plain_number(text, ret) || any_number(text, ret);
 }
 
 bool sb_number_is_json(struct sb_slice text)

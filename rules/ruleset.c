@@ -53,7 +53,7 @@ static void make_index(struct sb_ruleset *rs)
 	for (size_t i = 0; i < rs->n; i++)
 		bus_of(x, rs->rule[i].bus)->n++;
 	for (size_t i = 0; i < x->n; i++) {
-		x->bus[i].rule = sb_arena_alloc(&rs->arena, x->bus[i].n * sizeof(*x->bus[i].rule));
+		x->bus[i].rule = sb_arena_alloc(&rs->arena, x->bus[i].n * sizeof(const struct sb_rule *));
 		x->bus[i].n = 0;
 	}
 	for (size_t i = 0; i < rs->n; i++) {
@@ -153,7 +153,7 @@ static void add_hit(struct sb_hits *h, const struct sb_rule *rule)
 {
 	if (h->n == h->cap) {
 		h->cap = h->cap ? h->cap * 2 : 16;
-		h->rule = sb_xrealloc(h->rule, h->cap * sizeof(*h->rule));
+		h->rule = sb_xrealloc(h->rule, h->cap * sizeof(const struct sb_rule *));
 	}
 	h->rule[h->n++] = rule;
 }

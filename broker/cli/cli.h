@@ -67,7 +67,7 @@ int sb_cli_error(struct sb_cli *cli, enum sb_exit code, const struct sb_err *err
 void sb_cli_help(const struct sb_cli_verb *verbs, const struct sb_cli_verb *verb, FILE *out);
 
 /* Verbs, one a file. */
-extern const struct sb_cli_verb sb_cmd_audit, sb_cmd_check, sb_cmd_dlq, sb_cmd_help, sb_cmd_pause, sb_cmd_reload, sb_cmd_resume, sb_cmd_run,
+extern const struct sb_cli_verb sb_cmd_audit, sb_cmd_check, sb_cmd_dlq, sb_cmd_help, sb_cmd_match, sb_cmd_pause, sb_cmd_reload, sb_cmd_resume, sb_cmd_run,
 	sb_cmd_send, sb_cmd_status, sb_cmd_version;
 
 #endif

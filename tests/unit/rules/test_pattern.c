@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "broker/base/node.h"
 #include "rules/rules.h"
@@ -347,12 +348,12 @@ static char *repeat(const char *before, const char *each, unsigned n, const char
 
 static void limits(void **state)
 {
-	static const struct { const char *before, *each; unsigned n; const char *after; enum answer want; } cases[] = {
-		{ "{", "\"f#\":[1],", 255, "\"z\":[1]}", NO }, { "{", "\"f#\":[1],", 256, "\"z\":[1]}", BAD },
-		{ "{\"$or\":[", "{\"f#\":[1]},", 999, "{\"z\":[1]}]}", NO }, { "{\"$or\":[", "{\"f#\":[1]},", 1000, "{\"z\":[1]}]}", BAD },
-		{ "{", "\"f#\":{\"$or\":[{\"a\":[1]},{\"b\":[1]}]},", 9, "\"z\":[1]}", NO },
-		{ "{", "\"f#\":{\"$or\":[{\"a\":[1]},{\"b\":[1]}]},", 10, "\"z\":[1]}", BAD },
-		{ "{\"a", "bbbbbbbbbb", 409, "\":[1]}", NO }, { "{\"a", "bbbbbbbbbb", 410, "\":[1]}", BAD },
+	static const struct { const char *before, *each, *after; unsigned n; enum answer want; } cases[] = {
+		{ "{", "\"f#\":[1],", "\"z\":[1]}", 255, NO }, { "{", "\"f#\":[1],", "\"z\":[1]}", 256, BAD },
+		{ "{\"$or\":[", "{\"f#\":[1]},", "{\"z\":[1]}]}", 999, NO }, { "{\"$or\":[", "{\"f#\":[1]},", "{\"z\":[1]}]}", 1000, BAD },
+		{ "{", "\"f#\":{\"$or\":[{\"a\":[1]},{\"b\":[1]}]},", "\"z\":[1]}", 9, NO },
+		{ "{", "\"f#\":{\"$or\":[{\"a\":[1]},{\"b\":[1]}]},", "\"z\":[1]}", 10, BAD },
+		{ "{\"a", "bbbbbbbbbb", "\":[1]}", 409, NO }, { "{\"a", "bbbbbbbbbb", "\":[1]}", 410, BAD },
 	};
 	char why[300];
 
@@ -367,12 +368,50 @@ static void limits(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------------ events made to be slow */
+
+static void hostile_events_cost_little(void **state)
+{
+	static const struct {
+		const char *what, *pattern;
+		const char *before, *open, *middle, *close, *after; /* `open` and `close` n times */
+		unsigned n;
+		enum answer want;
+	} cases[] = {
+		{ "one long array", XY, "{\"a\":[", "{\"x\":1},", "{\"y\":2}]}", "", "", 20000, NO },
+		{ "an array of absences", X_OR_NONE, "{\"a\":[", "{\"x\":3},", "{\"y\":3}]}", "", "", 20000, NO },
+		{ "arrays side by side", "{\"a\":{\"x\":[1]},\"b\":{\"x\":[2]}}", "{\"a\":[", "{\"x\":1},", "{}],\"b\":[", "{\"x\":1},", "{}]}", 4000, NO },
+		{ "nested arrays", XY, "{\"a\":", "[", "{\"x\":1}", "]", "}", 990, NO },
+		{ "paths with many spellings", "{\"a.a.a.a.a.a.a.a.a.a.a.a.x\":[1],\"a.a.a.a.a.a.a.a.a.a.a.a.y\":[2]}", "",
+			"{\"a.a\":{\"a\":{},\"a.a\":{}},\"a\":", "1", "}", "", 200, NO },
+		{ "keys that are the same", A("1"), "{", "\"a\":2,", "\"a\":1}", "", "", 20000, YES },
+	};
+	char why[300];
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		char *front = repeat(cases[i].before, cases[i].open, cases[i].n, cases[i].middle);
+		char *event = repeat(front, cases[i].close, cases[i].n, cases[i].after);
+		clock_t t = clock();
+		enum answer got = ask(cases[i].pattern, event, why, sizeof(why));
+
+		t = clock() - t;
+		free(front);
+		free(event);
+		if (got != cases[i].want)
+			fail_msg("%s: the answer is %d (%s)", cases[i].what, got, why);
+		if (t > CLOCKS_PER_SEC)
+			fail_msg("%s took %ld ms", cases[i].what, (long)(t * 1000 / CLOCKS_PER_SEC));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(literals), cmocka_unit_test(string_operators), cmocka_unit_test(wildcards), cmocka_unit_test(numbers),
 		cmocka_unit_test(addresses), cmocka_unit_test(anything_but), cmocka_unit_test(existence), cmocka_unit_test(keys),
 		cmocka_unit_test(arrays), cmocka_unit_test(or_groups), cmocka_unit_test(limits),
+		cmocka_unit_test(hostile_events_cost_little),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
