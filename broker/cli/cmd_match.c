@@ -282,28 +282,35 @@ static bool blank(struct sb_slice s)
 	return true;
 }
 
-/* Lines of any length up to the cap; an overlong one is answered like any other bad line. */
+/* The next line without its end; *ret_long: it was larger than the buffer's cap, and was skipped. False: there is none. */
+static bool next_line(struct sb_buf *line, bool *ret_long)
+{
+	int c = getc_unlocked(stdin);
+
+	sb_buf_clear(line);
+	*ret_long = false;
+	if (c == EOF)
+		return false;
+	for (; c != EOF && c != '\n'; c = getc_unlocked(stdin))
+		*ret_long |= sb_buf_addc(line, (char)c) < 0;
+	return true;
+}
+
 static int batch_read(struct batch *b)
 {
-	size_t cap = 0;
-	char *line = NULL;
-	ssize_t n;
+	struct sb_buf line = SB_BUF(2 * TEXT_BYTES_MAX);
+	struct sb_err err;
+	bool too_long;
 
-	while ((n = getline(&line, &cap, stdin)) >= 0) {
-		struct sb_buf text = SB_BUF(2 * TEXT_BYTES_MAX + SB_JSON_PAD);
-		struct sb_err err;
-
-		if (!blank(sb_slice(line, (size_t)n))) {
-			if (sb_buf_add(&text, line, (size_t)n) == 0 && pad(&text) == 0) {
-				batch_line(b, sb_buf_slice(&text));
-			} else {
-				sb_fail(&err, SB_E_LIMIT, "the line is larger than 32 MiB");
-				say_error(b, &err);
-			}
+	while (next_line(&line, &too_long)) {
+		if (too_long || pad(&line) < 0) {
+			sb_fail(&err, SB_E_LIMIT, "the line is larger than 32 MiB");
+			say_error(b, &err);
+		} else if (!blank(sb_buf_slice(&line))) {
+			batch_line(b, sb_buf_slice(&line));
 		}
-		sb_buf_done(&text);
 	}
-	free(line);
+	sb_buf_done(&line);
 	return b->failed ? SB_EXIT_USAGE : SB_EXIT_OK;
 }
 

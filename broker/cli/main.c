@@ -9,8 +9,8 @@
 int main(int argc, char **argv)
 {
 	static const struct sb_cli_verb *const table[] = {
-		&sb_cmd_run, &sb_cmd_check, &sb_cmd_match, &sb_cmd_send, &sb_cmd_dlq, &sb_cmd_pause, &sb_cmd_resume, &sb_cmd_status, &sb_cmd_audit,
-		&sb_cmd_reload, &sb_cmd_version, &sb_cmd_help,
+		&sb_cmd_run, &sb_cmd_check, &sb_cmd_match, &sb_cmd_send, &sb_cmd_dlq, &sb_cmd_pause, &sb_cmd_resume, &sb_cmd_status,
+		&sb_cmd_audit, &sb_cmd_reload, &sb_cmd_version, &sb_cmd_help,
 	};
 	struct sb_cli_verb verbs[SB_LEN(table) + 1] = { 0 };
 

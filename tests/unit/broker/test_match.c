@@ -82,7 +82,7 @@ static void many_questions(void **state)
 		{ { "--batch" },
 			"{\"pattern\":{\"a\":[1]}}\n{\n{\"pattern\":{\"a\":1},\"event\":{}}\n{\"pattern\":{\"a\":[1]},\"event\":[]}\n"
 			"{\"pattern\":\"{\",\"event\":{}}\n{\"pattern\":{\"a\":[1]},\"event\":{\"a\":1}}\n[]\n",
-			"error: \"event\" is missing\nerror: the line is not valid JSON: offset 2: unexpected end\n"
+			"error: \"event\" is missing\nerror: the line is not valid JSON: offset 1: unexpected end\n"
 			"error: `a` must be a list of values or a map, found a number\nerror: an event is a JSON object\n"
 			"error: this is not valid JSON: unexpected end\ntrue\nerror: \"pattern\" is missing\n",
 			SB_EXIT_USAGE },
