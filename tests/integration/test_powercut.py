@@ -13,7 +13,7 @@ import harness
 class PowerCut(unittest.TestCase):
     def setUp(self):
         self.scratch = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="signalbox-disk-")))
-        self.disk = disk.Disk(self.scratch)
+        self.disk = disk.Disk(self.scratch, megabytes=1024)  # sparse: default settings want room in reserve
         self.addCleanup(self.disk.close)
 
     def test_what_was_acknowledged_is_there_after_the_power_fails(self):
