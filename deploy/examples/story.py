@@ -139,7 +139,7 @@ def main():
     address = facts["listeners"]["main"]
     if facts["pid"] != int(sys.argv[1]):
         sys.exit("data/ready.json is of another daemon")
-    sent = [post(address, how, detail) for _, how, detail, _, _ in SAMPLES]
+    sent = [post(address, how, detail) for _, how, detail, _ in SAMPLES]
     outcomes, letters, audit = wait_for_outcomes(sent)
     surprises = tell(sent, outcomes)
     tell_accounts(audit)
