@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "broker/cli/control.h"
+#include "broker/cli/output.h"
 #include "broker/journal/journal.h"
 
 static json_t *audit_json(const struct sb_audit *a)
@@ -14,42 +15,75 @@ static json_t *audit_json(const struct sb_audit *a)
 		const struct sb_route_count *r = &a->route[i];
 
 		if (r->target[0])
-			json_array_append_new(routes, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "source", r->source, "rule", r->rule,
-				"target", r->target, "accepted", (json_int_t)r->accepted, "delivered", (json_int_t)r->delivered,
-				"dead_lettered", (json_int_t)r->dead, "in_flight",
-				(json_int_t)(r->accepted - r->delivered - r->dead)));
+			json_array_append_new(
+				routes, json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "source", r->source, "rule", r->rule,
+						"target", r->target, "accepted", (json_int_t)r->accepted, "delivered",
+						(json_int_t)r->delivered, "dead_lettered", (json_int_t)r->dead,
+						"in_flight", (json_int_t)(r->accepted - r->delivered - r->dead)));
 		else
-			json_array_append_new(routes, json_pack("{s:s,s:s,s:s,s:I}", "source", r->source, "rule", "", "target", "",
-				"unmatched", (json_int_t)r->accepted));
+			json_array_append_new(routes, json_pack("{s:s,s:s,s:s,s:I}", "source", r->source, "rule", "",
+							      "target", "", "unmatched", (json_int_t)r->accepted));
 	}
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "v", 1, "events", (json_int_t)a->events, "unmatched",
-		(json_int_t)a->unmatched, "accepted", (json_int_t)a->accepted, "delivered", (json_int_t)a->delivered, "dead_lettered",
-		(json_int_t)a->dead, "in_flight", (json_int_t)a->in_flight, "double_results", (json_int_t)a->double_results,
-		"unknown_results", (json_int_t)a->unknown_results, "corrupt_records", (json_int_t)a->corrupt_records, "adds_up",
-		a->adds_up, "why_not", a->why_not, "routes", routes);
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "v", 1, "events",
+		(json_int_t)a->events, "unmatched", (json_int_t)a->unmatched, "accepted", (json_int_t)a->accepted,
+		"delivered", (json_int_t)a->delivered, "dead_lettered", (json_int_t)a->dead, "in_flight",
+		(json_int_t)a->in_flight, "double_results", (json_int_t)a->double_results, "unknown_results",
+		(json_int_t)a->unknown_results, "corrupt_records", (json_int_t)a->corrupt_records, "torn_bytes",
+		(json_int_t)a->torn_bytes, "adds_up", a->adds_up, "why_not", a->why_not, "routes", routes);
+}
+
+static void print_routes(struct sb_cli *cli, const struct sb_audit *a)
+{
+	static const struct sb_column columns[] = {
+		{ "SOURCE", false, 10 },
+		{ "RULE", false, 10 },
+		{ "TARGET", false, 10 },
+		{ "ACCEPTED", true, 0 },
+		{ "DELIVERED", true, 0 },
+		{ "DEAD", true, 0 },
+		{ "INFLIGHT", true, 0 },
+		{ 0 },
+	};
+	struct sb_table t;
+
+	sb_table_init(&t, columns);
+	for (size_t i = 0; i < a->n; i++) {
+		const struct sb_route_count *r = &a->route[i];
+
+		sb_table_text(&t, r->source);
+		sb_table_text(&t, r->target[0] ? r->rule : "(unmatched)");
+		sb_table_text(&t, r->target);
+		sb_table_number(&t, r->accepted);
+		sb_table_number(&t, r->delivered);
+		sb_table_number(&t, r->dead);
+		sb_table_number(&t, r->target[0] ? r->accepted - r->delivered - r->dead : 0);
+	}
+	sb_table_print(&t, sb_terminal_width(cli->out), cli->out);
+	sb_table_done(&t);
 }
 
 static void print_audit(struct sb_cli *cli, const struct sb_audit *a)
 {
-	fprintf(cli->out, "%-16s %-24s %-16s %12s %12s %8s %9s\n", "SOURCE", "RULE", "TARGET", "ACCEPTED", "DELIVERED", "DEAD", "INFLIGHT");
-	for (size_t i = 0; i < a->n; i++) {
-		const struct sb_route_count *r = &a->route[i];
-
-		if (r->target[0])
-			fprintf(cli->out, "%-16s %-24s %-16s %12" PRIu64 " %12" PRIu64 " %8" PRIu64 " %9" PRIu64 "\n", r->source, r->rule,
-				r->target, r->accepted, r->delivered, r->dead, r->accepted - r->delivered - r->dead);
-		else
-			fprintf(cli->out, "%-16s %-24s %-16s %12" PRIu64 "\n", r->source, "(no rule matched)", "-", r->accepted);
-	}
-	fprintf(cli->out, "\n%" PRIu64 " events, %" PRIu64 " unmatched; %" PRIu64 " deliveries = %" PRIu64 " delivered + %" PRIu64
-			  " dead-lettered + %" PRIu64 " in flight\n",
+	print_routes(cli, a);
+	fprintf(cli->out,
+		"\n%" PRIu64 " events, %" PRIu64 " unmatched; %" PRIu64 " deliveries = %" PRIu64 " delivered + %" PRIu64
+		" dead-lettered + %" PRIu64 " in flight\n",
 		a->events, a->unmatched, a->accepted, a->delivered, a->dead, a->in_flight);
+	if (a->torn_bytes)
+		fprintf(cli->out, "%" PRIu64 " bytes at the end were never acknowledged\n", a->torn_bytes);
 	if (a->corrupt_records)
 		fprintf(cli->out, "%" PRIu64 " records are damaged\n", a->corrupt_records);
 	if (a->adds_up)
-		fputs("it adds up\n", cli->out);
+		fputs("ok it adds up\n", cli->out);
 	else
-		fprintf(cli->out, "IT DOES NOT ADD UP: %s\n", a->why_not);
+		fprintf(cli->out, "FAILED it does not add up: %s\n", a->why_not);
+}
+
+/* Where the journal is when only the data folder is known: the configuration has it there too. */
+static const char *journal_of(const struct sb_control *c, char *out, size_t size)
+{
+	snprintf(out, size, "%s/journal", c->data_dir);
+	return c->config ? c->config->journal.dir : out;
 }
 
 static int run(struct sb_cli *cli)
@@ -57,11 +91,12 @@ static int run(struct sb_cli *cli)
 	struct sb_control c;
 	struct sb_audit a;
 	struct sb_err err;
+	char dir[4200];
 	int r = sb_control_find(cli, &c);
 
 	if (r)
 		return r;
-	if (sb_journal_audit(&sb_vfs_system, c.config->journal.dir, &a, &err) < 0) {
+	if (sb_journal_audit(&sb_vfs_system, journal_of(&c, dir, sizeof(dir)), &a, &err) < 0) {
 		r = sb_cli_error(cli, SB_EXIT_USAGE, &err);
 	} else {
 		if (sb_cli_format_is(cli, "json")) {
@@ -79,11 +114,21 @@ static int run(struct sb_cli *cli)
 	return r;
 }
 
+static const struct sb_cli_option options[] = {
+	SB_OPTION_DATA_DIR,
+	{ 0 },
+};
+
 const struct sb_cli_verb sb_cmd_audit = {
 	.name = "audit",
 	.summary = "recount from the journal: does everything accepted have its outcome?",
-	.usage = "[-o table|json]",
-	.details = "Reads the journal's files, beside a running daemon or without one. Per source, rule and target: what was\n"
-		   "accepted is delivered, dead-lettered or in flight. Exit code 1 when that does not add up.\n",
+	.usage = "[OPTION...]",
+	.options = options,
+	.details = "Reads the journal's files, beside a running daemon (as of its last commit) or without one. Per "
+		   "source, rule\n"
+		   "and target: what was accepted is delivered, dead-lettered or in flight.\n\n"
+		   "  signalbox audit\n"
+		   "  signalbox audit -o json | jq .in_flight\n\n"
+		   "exit code: 0 it adds up, 1 it does not, 2 there is no journal to read",
 	.run = run,
 };

@@ -29,6 +29,7 @@ static const struct sb_cli_option options[] = {
 	{ .name = "rate", .arg = "N", .doc = "redrive: at most so many a second" },
 	{ .name = "rematch", .doc = "redrive: ask today's rules instead of the recorded target and input" },
 	{ .name = "yes", .doc = "purge: do not ask" },
+	SB_OPTION_DATA_DIR,
 	{ 0 },
 };
 

@@ -1,23 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/cli/cli.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "broker/cli/control.h"
 
-static void suggest(struct sb_cli *cli, const struct sb_config *config, const char *kind, const char *name)
-{
-	bool source = strcmp(kind, "source") == 0;
-	size_t n = source ? config->n_sources : config->n_targets;
-	const char **names = sb_xcalloc((n + 1) * sizeof(*names)), *near;
+#define NAMES_MAX 512
+#define TOLD_MAX 20
 
-	for (size_t i = 0; i < n; i++)
-		names[i] = source ? config->source[i].name : config->target[i].name;
+static const struct sb_cli_option options[] = {
+	SB_OPTION_DATA_DIR,
+	{ 0 },
+};
+
+/* The daemon knows which names there are; the configuration in the file may be a newer one. */
+static void suggest(struct sb_control *c, const char *kind, const char *name)
+{
+	json_t *status = NULL, *item;
+	const char *names[NAMES_MAX], *near;
+	size_t i, n = 0;
+
+	if (sb_control_call(c, "GET", "/v1/status", NULL, false, &status) == 0)
+		json_array_foreach(json_object_get(status, strcmp(kind, "source") == 0 ? "sources" : "targets"), i,
+			item) if (n < NAMES_MAX) names[n++] = sb_json_text_of(item, "name");
 	near = sb_nearest(name, names, n);
 	if (near)
-		fprintf(cli->err, "did you mean `%s`?\n", near);
-	free(names);
+		fprintf(c->cli->err, "did you mean `%s`?\n", near);
+	else if (n)
+		fputs("there are:", c->cli->err);
+	for (i = 0; !near && i < SB_MIN(n, (size_t)TOLD_MAX); i++)
+		fprintf(c->cli->err, " %s", names[i]);
+	if (!near && n)
+		fputs(n > TOLD_MAX ? " ...\n" : "\n", c->cli->err);
+	json_decref(status);
+}
+
+static bool is_unknown(const json_t *answer)
+{
+	return strcmp(sb_json_text_of(json_object_get(answer, "error"), "code"), "not_found") == 0;
 }
 
 static int set_pause(struct sb_cli *cli, const char *path, const char *done)
@@ -33,8 +53,8 @@ static int set_pause(struct sb_cli *cli, const char *path, const char *done)
 	if (r)
 		return r;
 	r = sb_control_call(&c, "POST", path, json_pack("{s:s,s:s}", "kind", kind, "name", name), true, &answer);
-	if (r == SB_EXIT_REFUSED)
-		suggest(cli, c.config, kind, name);
+	if (r == SB_EXIT_REFUSED && is_unknown(answer))
+		suggest(&c, kind, name);
 	if (sb_cli_format_is(cli, "json") && answer)
 		sb_print_json(cli, answer);
 	else if (r == 0 && !cli->quiet)
@@ -58,8 +78,11 @@ const struct sb_cli_verb sb_cmd_pause = {
 	.name = "pause",
 	.summary = "stop taking events from a source, or giving them to a target",
 	.usage = "source|target NAME",
-	.details = "It holds over a restart. A paused target's deliveries wait in the journal; a paused source answers 503.\n\n"
-		   "  signalbox pause target invoice\n",
+	.options = options,
+	.details = "It holds over a restart. A paused target's deliveries wait in the journal; a paused source answers "
+		   "503.\n\n"
+		   "  signalbox pause target invoice\n"
+		   "  signalbox resume target invoice",
 	.min_args = 2,
 	.max_args = 2,
 	.run = run_pause,
@@ -69,6 +92,8 @@ const struct sb_cli_verb sb_cmd_resume = {
 	.name = "resume",
 	.summary = "let a paused source or target go on",
 	.usage = "source|target NAME",
+	.options = options,
+	.details = "  signalbox resume target invoice",
 	.min_args = 2,
 	.max_args = 2,
 	.run = run_resume,

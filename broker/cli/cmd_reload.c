@@ -7,20 +7,23 @@
 #include "broker/cli/control.h"
 
 static const struct sb_cli_option options[] = {
-	{ .name = "orphans", .arg = "drain|dead-letter", .doc = "what becomes of deliveries owed to a target that is removed" },
+	{ .name = "orphans",
+		.arg = "drain|dead-letter",
+		.doc = "what becomes of deliveries owed to a target that is removed" },
+	SB_OPTION_DATA_DIR,
 	{ 0 },
 };
 
 static void print_changes(struct sb_cli *cli, const json_t *answer)
 {
 	const json_t *changes = json_object_get(answer, "changes");
-	size_t i;
+	size_t i, n = json_array_size(changes);
 	json_t *c;
 
-	json_array_foreach(changes, i, c)
-		fprintf(cli->out, "%-8s %-8s %s\n", sb_json_text_of(c, "kind"), sb_json_text_of(c, "what"), sb_json_text_of(c, "name"));
-	fprintf(cli->out, "ok generation %" PRIu64 ", %" PRIu64 " rules, %zu changes\n", sb_json_number_of(answer, "generation"),
-		sb_json_number_of(answer, "rules"), json_array_size(changes));
+	json_array_foreach(changes, i, c) fprintf(cli->out, "%-7s %-6s %s\n", sb_json_text_of(c, "kind"),
+		sb_json_text_of(c, "what"), sb_json_text_of(c, "name"));
+	fprintf(cli->out, "ok generation %" PRIu64 ", %" PRIu64 " rules, %zu change%s\n",
+		sb_json_number_of(answer, "generation"), sb_json_number_of(answer, "rules"), n, n == 1 ? "" : "s");
 }
 
 static int run(struct sb_cli *cli)
@@ -51,10 +54,15 @@ static int run(struct sb_cli *cli)
 const struct sb_cli_verb sb_cmd_reload = {
 	.name = "reload",
 	.summary = "make a running daemon read its configuration again, all or nothing",
-	.usage = "[--orphans drain|dead-letter]",
+	.usage = "[OPTION...]",
 	.options = options,
-	.details = "On any error the configuration in use stays, and every error is told. What cannot change in a running\n"
-		   "daemon is named. A target with deliveries still owed cannot be removed unless --orphans says what becomes\n"
-		   "of them. SIGHUP does the same without --orphans.\n",
+	.details = "On any error the configuration in use stays, and every error is told. A change that needs a "
+		   "restart is\n"
+		   "refused by name, and so is the removal of a target with owed deliveries unless --orphans says what "
+		   "becomes\n"
+		   "of them. SIGHUP does the same without --orphans.\n\n"
+		   "  signalbox reload\n"
+		   "  signalbox reload --orphans dead-letter    give up what a removed target is owed\n\n"
+		   "exit code: 0 in use, 3 not valid, 4 no daemon, 5 needs a restart or would orphan deliveries",
 	.run = run,
 };

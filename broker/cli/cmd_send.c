@@ -18,6 +18,7 @@ static const struct sb_cli_option options[] = {
 	{ .name = "detail-type", .arg = "TEXT", .doc = "of the event to build" },
 	{ .name = "detail", .arg = "JSON", .doc = "of the event to build" },
 	{ .name = "bus", .arg = "NAME", .doc = "bus of the event to build" },
+	SB_OPTION_DATA_DIR,
 	{ 0 },
 };
 

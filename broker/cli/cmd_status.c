@@ -3,8 +3,8 @@
 
 #include <inttypes.h>
 
-#include "broker/base/clock.h"
 #include "broker/cli/control.h"
+#include "broker/cli/output.h"
 
 static const char *state_of(const json_t *t)
 {
@@ -21,48 +21,87 @@ static const char *state_of(const json_t *t)
 
 static void print_sources(struct sb_cli *cli, const json_t *list)
 {
+	static const struct sb_column columns[] = {
+		{ "SOURCE", false, 12 },
+		{ "TYPE", false, 0 },
+		{ "RECEIVED", true, 0 },
+		{ "REFUSED", true, 0 },
+		{ "STATE", false, 0 },
+		{ 0 },
+	};
+	struct sb_table t;
 	size_t i;
 	json_t *s;
 
-	fprintf(cli->out, "%-20s %-10s %12s %9s  %s\n", "SOURCE", "TYPE", "RECEIVED", "REFUSED", "STATE");
+	sb_table_init(&t, columns);
 	json_array_foreach(list, i, s)
-		fprintf(cli->out, "%-20s %-10s %12" PRIu64 " %9" PRIu64 "  %s\n", sb_json_text_of(s, "name"), sb_json_text_of(s, "type"),
-			sb_json_number_of(s, "received"), sb_json_number_of(s, "refused"), sb_json_true_of(s, "paused") ? "paused" : "ok");
+	{
+		sb_table_text(&t, sb_json_text_of(s, "name"));
+		sb_table_text(&t, sb_json_text_of(s, "type"));
+		sb_table_number(&t, sb_json_number_of(s, "received"));
+		sb_table_number(&t, sb_json_number_of(s, "refused"));
+		sb_table_text(&t, sb_json_true_of(s, "paused") ? "paused" : "ok");
+	}
+	sb_table_print(&t, sb_terminal_width(cli->out), cli->out);
+	sb_table_done(&t);
 }
 
 static void print_targets(struct sb_cli *cli, const json_t *list)
 {
-	char oldest[SB_TIME_TEXT];
+	static const struct sb_column columns[] = {
+		{ "TARGET", false, 12 },
+		{ "TYPE", false, 0 },
+		{ "INFLIGHT", true, 0 },
+		{ "QUEUED", true, 0 },
+		{ "RETRYING", true, 0 },
+		{ "DELIVERED", true, 0 },
+		{ "DEAD", true, 0 },
+		{ "OLDEST", true, 0 },
+		{ "STATE", false, 0 },
+		{ 0 },
+	};
+	static const char *const numbers[] = { "in_flight", "queued", "retrying", "delivered", "dead" };
+	struct sb_table t;
 	size_t i;
-	json_t *t;
+	json_t *v;
 
-	fprintf(cli->out, "\n%-20s %-10s %9s %8s %8s %12s %8s %9s  %s\n", "TARGET", "TYPE", "INFLIGHT", "QUEUED", "RETRYING",
-		"DELIVERED", "DEAD", "OLDEST", "STATE");
-	json_array_foreach(list, i, t) {
-		uint64_t age = sb_json_number_of(t, "oldest_ms");
-
-		sb_duration_format(age >= 1000 ? age / 1000 * 1000 : age, oldest);
-		fprintf(cli->out, "%-20s %-10s %9" PRIu64 " %8" PRIu64 " %8" PRIu64 " %12" PRIu64 " %8" PRIu64 " %9s  %s\n",
-			sb_json_text_of(t, "name"), sb_json_text_of(t, "type"), sb_json_number_of(t, "in_flight"),
-			sb_json_number_of(t, "queued"), sb_json_number_of(t, "retrying"), sb_json_number_of(t, "delivered"),
-			sb_json_number_of(t, "dead"), age ? oldest : "-", state_of(t));
+	sb_table_init(&t, columns);
+	json_array_foreach(list, i, v)
+	{
+		sb_table_text(&t, sb_json_text_of(v, "name"));
+		sb_table_text(&t, sb_json_text_of(v, "type"));
+		for (size_t k = 0; k < SB_LEN(numbers); k++)
+			sb_table_number(&t, sb_json_number_of(v, numbers[k]));
+		sb_table_age(&t, sb_json_number_of(v, "oldest_ms"));
+		sb_table_text(&t, state_of(v));
 	}
+	sb_table_print(&t, sb_terminal_width(cli->out), cli->out);
+	sb_table_done(&t);
 }
 
 static void print_status(struct sb_cli *cli, const json_t *s)
 {
 	const json_t *dead = json_object_get(s, "dead_letters"), *journal = json_object_get(s, "journal");
+	const json_t *counts = json_object_get(s, "counts");
 	char up[SB_TIME_TEXT];
 
-	sb_duration_format(sb_json_number_of(s, "uptime_ms") / 1000 * 1000, up);
-	fprintf(cli->out, "signalbox %s, pid %" PRIu64 ", up %s, generation %" PRIu64 "%s\n\n", sb_json_text_of(s, "version"),
-		sb_json_number_of(s, "pid"), up, sb_json_number_of(s, "generation"),
-		sb_json_true_of(s, "stopping") ? ", stopping" : "");
+	fprintf(cli->out, "signalbox %s, pid %" PRIu64 ", up %s, generation %" PRIu64 "%s\n\n",
+		sb_json_text_of(s, "version"), sb_json_number_of(s, "pid"),
+		sb_age_text(sb_json_number_of(s, "uptime_ms"), up), sb_json_number_of(s, "generation"),
+		sb_json_true_of(s, "stopping") ? ", stopping"
+		: sb_json_true_of(s, "ready")  ? ""
+					       : ", not ready");
 	print_sources(cli, json_object_get(s, "sources"));
+	fputc('\n', cli->out);
 	print_targets(cli, json_object_get(s, "targets"));
-	fprintf(cli->out, "\n%" PRIu64 " dead letters, %" PRIu64 " deliveries outstanding, %" PRIu64 " journal segments%s\n",
-		sb_json_number_of(dead, "letters"), sb_json_number_of(journal, "outstanding"), sb_json_number_of(journal, "segments"),
-		sb_json_true_of(journal, "full") ? ", THE DISK IS FULL: new events are refused" : "");
+	fprintf(cli->out,
+		"\n%" PRIu64 " events, %" PRIu64 " unmatched; %" PRIu64 " deliveries outstanding in %" PRIu64
+		" journal segments; %" PRIu64 " dead letters\n",
+		sb_json_number_of(counts, "events"), sb_json_number_of(counts, "unmatched"),
+		sb_json_number_of(journal, "outstanding"), sb_json_number_of(journal, "segments"),
+		sb_json_number_of(dead, "letters"));
+	if (sb_json_true_of(journal, "full"))
+		fputs("THE DISK IS FULL: new events are refused\n", cli->out);
 }
 
 static int run(struct sb_cli *cli)
@@ -83,10 +122,19 @@ static int run(struct sb_cli *cli)
 	return r;
 }
 
+static const struct sb_cli_option options[] = {
+	SB_OPTION_DATA_DIR,
+	{ 0 },
+};
+
 const struct sb_cli_verb sb_cmd_status = {
 	.name = "status",
 	.summary = "what a running daemon is doing: sources, targets, dead letters",
-	.usage = "[-o table|json] [-q]",
-	.details = "With -q nothing is printed: the exit code says whether a daemon answers.\n\n  signalbox status -o json | jq .targets\n",
+	.usage = "[OPTION...]",
+	.options = options,
+	.details = "  signalbox status\n"
+		   "  signalbox status -o json | jq .targets\n"
+		   "  signalbox status -q || echo down    print nothing: the exit code tells\n\n"
+		   "exit code: 0 a daemon answers, 4 there is none",
 	.run = run,
 };

@@ -1,53 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/cli/control.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "broker/net/http.h"
 
 #define FILE_MAX (4u << 20)
 #define TIMEOUT_MS 60000
 
-static const struct sb_config *parse_config(struct sb_cli *cli, struct sb_diags *diags)
+/* ------------------------------------------------------------------------------------------------ where it is */
+
+static int read_config(const char *file, struct sb_buf *out, struct sb_err *err)
 {
-	struct sb_buf text = SB_BUF(FILE_MAX);
-	FILE *f = fopen(cli->config, "re");
-	const struct sb_config *c;
-	struct sb_err err;
+	FILE *f = fopen(file, "re");
 	char chunk[8192];
 	size_t n;
+	int r = 0;
 
 	if (!f) {
-		sb_fail_errno(&err, "cannot read '%s'", cli->config);
-		sb_hint(&err, "-c FILE names another configuration");
-		sb_diag_error(diags, &err);
+		sb_fail_errno(err, "cannot read '%s'", file);
+		return sb_hint(err, "-c FILE names another configuration");
+	}
+	while (r == 0 && (n = fread(chunk, 1, sizeof(chunk), f)) > 0)
+		if (sb_buf_add(out, chunk, n) < 0)
+			r = sb_fail(err, SB_E_LIMIT, "'%s' has more than %u MiB", file, FILE_MAX >> 20);
+	if (r == 0 && ferror(f))
+		r = sb_fail_errno(err, "cannot read '%s'", file);
+	fclose(f);
+	return r;
+}
+
+/* Once more without the environment: the daemon has variables that a shell beside it need not have. */
+static const struct sb_config *parse_without_env(const char *file, struct sb_slice text)
+{
+	struct sb_config_env env = { .no_env = true };
+	struct sb_diags ignored = { 0 };
+	const struct sb_config *c = sb_config_parse(file, text, &env, &ignored);
+
+	sb_diags_done(&ignored);
+	if (c && strstr(c->data_dir, "${")) {
+		sb_config_unref(c);
 		return NULL;
 	}
-	while ((n = fread(chunk, 1, sizeof(chunk), f)) > 0 && sb_buf_add(&text, chunk, n) == 0)
-		;
-	fclose(f);
-	c = sb_config_parse(cli->config, sb_buf_slice(&text), NULL, diags);
-	sb_buf_done(&text);
 	return c;
+}
+
+static const struct sb_config *parse_config(struct sb_cli *cli, struct sb_slice text)
+{
+	struct sb_buf told = SB_BUF(FILE_MAX);
+	struct sb_diags diags = { 0 };
+	const struct sb_config *c = sb_config_parse(cli->config, text, NULL, &diags);
+
+	if (!c)
+		c = parse_without_env(cli->config, text);
+	if (!c) {
+		sb_diags_format(&diags, SB_DIAG_LONG, cli->color_err, &told);
+		fwrite(told.p, 1, told.len, cli->err);
+	}
+	sb_diags_done(&diags);
+	sb_buf_done(&told);
+	return c;
+}
+
+static int find_by_config(struct sb_control *c)
+{
+	struct sb_buf text = SB_BUF(FILE_MAX);
+	struct sb_err err;
+	int r = 0;
+
+	if (read_config(c->cli->config, &text, &err) < 0) {
+		r = sb_cli_error(c->cli, SB_EXIT_USAGE, &err);
+	} else {
+		c->config = parse_config(c->cli, sb_buf_slice(&text));
+		r = c->config ? 0 : SB_EXIT_CONFIG;
+	}
+	sb_buf_done(&text);
+	return r;
 }
 
 int sb_control_find(struct sb_cli *cli, struct sb_control *ret)
 {
-	struct sb_diags diags = { 0 };
-	struct sb_buf text = SB_BUF(FILE_MAX);
+	const char *given = sb_cli_get(cli, "data-dir");
+	int r;
 
 	*ret = (struct sb_control){ .cli = cli };
-	ret->config = parse_config(cli, &diags);
-	if (!ret->config) {
-		sb_diags_format(&diags, SB_DIAG_LONG, cli->color_err, &text);
-		fprintf(cli->err, "%.*s", SB_SLICE_ARG(sb_buf_slice(&text)));
-	} else {
-		snprintf(ret->socket, sizeof(ret->socket), "unix:%s/control.sock", ret->config->data_dir);
-	}
-	sb_buf_done(&text);
-	sb_diags_done(&diags);
-	return ret->config ? 0 : SB_EXIT_CONFIG;
+	r = given ? 0 : find_by_config(ret);
+	if (r)
+		return r;
+	snprintf(ret->data_dir, sizeof(ret->data_dir), "%s", given ? given : ret->config->data_dir);
+	snprintf(ret->socket, sizeof(ret->socket), "unix:%s/control.sock", ret->data_dir);
+	return 0;
 }
 
 void sb_control_done(struct sb_control *c)
@@ -55,50 +100,87 @@ void sb_control_done(struct sb_control *c)
 	sb_config_unref(c->config);
 }
 
-static int unreachable(struct sb_control *c, const struct sb_err *cause)
+/* ------------------------------------------------------------------------------------------------ calling */
+
+static int unreachable(struct sb_control *c, const struct sb_err *cause, uint64_t took_ns)
 {
+	const char *path = c->socket + strlen("unix:");
 	struct sb_err err;
 
-	sb_fail(&err, SB_E_UNREACHABLE, "no daemon answers at %s: %.160s", c->socket + strlen("unix:"), cause->msg);
+	if (took_ns >= (uint64_t)TIMEOUT_MS * SB_NS_PER_MS) {
+		sb_fail(&err, SB_E_UNREACHABLE, "the daemon did not answer within %d s", TIMEOUT_MS / 1000);
+		return sb_cli_error(c->cli, SB_EXIT_TIMEOUT, &err);
+	}
+	if (access(path, F_OK) == 0 && access(path, R_OK | W_OK) < 0 && errno == EACCES) {
+		sb_fail(&err, SB_E_UNREACHABLE, "'%.200s' is not ours to use", path);
+		sb_hint(&err, "run this as the user that runs the daemon");
+		return sb_cli_error(c->cli, SB_EXIT_REFUSED, &err);
+	}
+	sb_fail(&err, SB_E_UNREACHABLE, "no daemon is running: %.250s", cause->msg);
 	sb_hint(&err, "start one: signalbox run -c %s", c->cli->config);
 	return sb_cli_error(c->cli, SB_EXIT_UNREACHABLE, &err);
 }
 
-static int refused(struct sb_control *c, unsigned status, const json_t *body)
+static int refused(struct sb_control *c, unsigned status, struct sb_slice answer)
 {
+	json_t *body = json_loadb(answer.p ? answer.p : "", answer.n, JSON_ALLOW_NUL, NULL);
 	const json_t *error = json_object_get(body, "error");
 	const char *text = sb_json_text_of(body, "text"), *hint = sb_json_text_of(error, "hint");
+	const char *message = sb_json_text_of(error, "message");
 	struct sb_err err;
 
-	if (*text)
-		fprintf(c->cli->err, "%s", text);
-	sb_fail(&err, SB_E_REFUSED, "%s", *sb_json_text_of(error, "message") ? sb_json_text_of(error, "message") : "refused");
+	fputs(text, c->cli->err);
+	if (*message)
+		sb_fail(&err, SB_E_REFUSED, "%s", message);
+	else
+		sb_fail(&err, SB_E_REFUSED, "the daemon answered with status %u", status);
 	if (*hint)
 		sb_hint(&err, "%s", hint);
-	return sb_cli_error(c->cli, status == 422 ? SB_EXIT_CONFIG : status >= 500 ? SB_EXIT_UNREACHABLE : SB_EXIT_REFUSED, &err);
+	json_decref(body);
+	return sb_cli_error(c->cli, status == 422 ? SB_EXIT_CONFIG : SB_EXIT_REFUSED, &err);
+}
+
+int sb_control_text(
+	struct sb_control *c, const char *method, const char *path, json_t *body, bool must, struct sb_buf *ret)
+{
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+	struct sb_http_call call = { .address = c->socket,
+		.method = method,
+		.path = path,
+		.body = sb_slice_str(text ? text : ""),
+		.timeout_ms = TIMEOUT_MS };
+	struct sb_http_answer answer = { .body = SB_BUF(SB_CONTROL_ANSWER) };
+	uint64_t began = sb_mono_ns(&sb_clock_system);
+	struct sb_err err;
+	int r = sb_http_call(&call, &answer, &err);
+
+	free(text);
+	json_decref(body);
+	if (r == 0) {
+		sb_buf_done(ret);
+		*ret = answer.body;
+		return answer.status < 300 ? 0 : refused(c, answer.status, sb_buf_slice(ret));
+	}
+	sb_buf_done(&answer.body);
+	return must ? unreachable(c, &err, sb_mono_ns(&sb_clock_system) - began) : SB_EXIT_UNREACHABLE;
 }
 
 int sb_control_call(struct sb_control *c, const char *method, const char *path, json_t *body, bool must, json_t **ret)
 {
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-	struct sb_http_call call = { .address = c->socket, .method = method, .path = path,
-		.body = sb_slice_str(text ? text : ""), .timeout_ms = TIMEOUT_MS };
-	struct sb_http_answer answer = { .body = SB_BUF(256u << 20) };
+	struct sb_buf text = SB_BUF(SB_CONTROL_ANSWER);
+	int r = sb_control_text(c, method, path, body, must, &text);
 	struct sb_err err;
-	int r;
 
-	*ret = NULL;
-	r = sb_http_call(&call, &answer, &err);
-	free(text);
-	json_decref(body);
-	if (r < 0) {
-		sb_buf_done(&answer.body);
-		return must ? unreachable(c, &err) : SB_EXIT_UNREACHABLE;
+	*ret = json_loadb(text.p ? text.p : "", text.len, JSON_ALLOW_NUL, NULL);
+	sb_buf_done(&text);
+	if (r == 0 && !*ret) {
+		sb_fail(&err, SB_E_SYNTAX, "what answers at %.200s is no Signalbox of ours", c->socket);
+		r = sb_cli_error(c->cli, SB_EXIT_UNREACHABLE, &err);
 	}
-	*ret = json_loadb(answer.body.p ? answer.body.p : "", answer.body.len, 0, NULL);
-	sb_buf_done(&answer.body);
-	return answer.status < 300 ? 0 : refused(c, answer.status, *ret);
+	return r;
 }
+
+/* ------------------------------------------------------------------------------------------------ values */
 
 void sb_print_json(struct sb_cli *cli, const json_t *v)
 {

@@ -8,23 +8,35 @@
 #include "broker/config.h"
 
 /*
- * How verbs reach the daemon: HTTP and JSON over <data_dir>/control.sock. The configuration says where that is; only
- * signalbox.yaml is read, not the rules, so that a broken rule file does not keep anybody from asking.
+ * How verbs reach the daemon: HTTP and JSON over <data_dir>/control.sock. The configuration says where that is, unless
+ * --data-dir does; only signalbox.yaml is read, not the rules, so that neither a broken rule file nor a variable that only
+ * the daemon's environment has keeps anybody from asking.
  */
 struct sb_control {
 	struct sb_cli *cli;
-	const struct sb_config *config;
-	char socket[4200];
+	const struct sb_config *config; /* NULL with --data-dir */
+	char data_dir[4096];
+	char socket[4200]; /* "unix:..." */
 };
+
+/* A row of every verb that calls sb_control_find. */
+#define SB_OPTION_DATA_DIR \
+	{ .name = "data-dir", .arg = "DIR", .doc = "the daemon's data folder, instead of what the configuration says" }
 
 /* 0, or an exit code that has been explained on cli->err. */
 int sb_control_find(struct sb_cli *cli, struct sb_control *ret);
 void sb_control_done(struct sb_control *c);
-/* *ret is the answer's body, one reference. 0: status below 300. An exit code otherwise; then it has been explained, and *ret
- * is the body where there is one. SB_EXIT_UNREACHABLE is explained only when `must` is set. */
-int sb_control_call(struct sb_control *c, const char *method, const char *path, json_t *body, bool must, json_t **ret);
 
-/* What verbs print. */
+/*
+ * One call; `body` (may be NULL) is consumed. 0: status below 300. An exit code otherwise, which has been explained; a reload
+ * that found errors is SB_EXIT_CONFIG, every other refusal SB_EXIT_REFUSED. Nobody there is SB_EXIT_UNREACHABLE, and that is
+ * explained only when `must` is set. Whatever came is in *ret: its text, or its value (one reference, or NULL).
+ */
+int sb_control_text(struct sb_control *c, const char *method, const char *path, json_t *body, bool must, struct sb_buf *ret);
+int sb_control_call(struct sb_control *c, const char *method, const char *path, json_t *body, bool must, json_t **ret);
+/* The most that a daemon may answer: SB_BUF(SB_CONTROL_ANSWER). */
+#define SB_CONTROL_ANSWER (256u << 20)
+
 void sb_print_json(struct sb_cli *cli, const json_t *v);
 const char *sb_json_text_of(const json_t *o, const char *key);  /* "" when absent */
 uint64_t sb_json_number_of(const json_t *o, const char *key);   /* 0 when absent */
