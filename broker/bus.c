@@ -61,6 +61,7 @@ static void bus_send(struct sb_target *t, struct sb_batch *b)
 	struct bus *bus = t->state;
 	char receipt[SB_UUID_TEXT + 1];
 	struct sb_intake_extra extra = { .parent = { receipt, SB_UUID_TEXT } };
+	struct sb_intake_call call = { .n = 1, .extra = &extra, .done = stored, .arg = b };
 	struct sb_refusal refusal;
 	struct sb_event *next;
 	struct sb_err err;
@@ -77,7 +78,8 @@ static void bus_send(struct sb_target *t, struct sb_batch *b)
 	sb_uuid_format(&b->item[0].event->receipt, receipt);
 	b->cookie = t;
 	bus->outstanding++;
-	if (sb_intake(slot->home, &next, 1, &extra, NULL, stored, b, 0, &refusal) == 0)
+	call.ev = &next;
+	if (sb_intake(slot->home, &call, &refusal) == 0)
 		return;
 	bus->outstanding--;
 	sb_event_unref(next);

@@ -40,8 +40,8 @@ struct sb_daemon {
 	char listeners_json[1024];
 };
 
-/* Runs until a signal ends it. Returns an exit code (broker/cli/cli.h). */
-int sb_daemon_run(const char *config_file, FILE *err);
+/* Runs until a signal ends it. What is wrong with the configuration goes to `out`. Returns an exit code (broker/exit.h). */
+int sb_daemon_run(const char *config_file, FILE *out);
 
 /* control.c */
 int sb_control_open(struct sb_daemon *d, struct sb_err *err);

@@ -287,6 +287,7 @@ static int offer_letter(struct redrive *r, struct sb_err *err)
 	struct sb_shard *s = r->shard;
 	struct sb_intake_extra extra = { .redrive_of = x->id };
 	struct sb_intake_only only = { .rule = x->rule, .input = x->input };
+	struct sb_intake_call call;
 	struct sb_refusal refusal;
 	struct sb_event *ev;
 
@@ -297,7 +298,9 @@ static int offer_letter(struct redrive *r, struct sb_err *err)
 		return -1;
 	ev->received_ms = sb_wall_ms(s->core->clock);
 	ev->receipt = sb_uuid_next(&s->uuids, ev->received_ms);
-	if (sb_intake(s, &ev, 1, &extra, r->call->rematch ? NULL : &only, redrive_stored, r, 0, &refusal) == 0)
+	call = (struct sb_intake_call){ .ev = &ev, .n = 1, .extra = &extra, .only = r->call->rematch ? NULL : &only,
+		.done = redrive_stored, .arg = r };
+	if (sb_intake(s, &call, &refusal) == 0)
 		return 0;
 	sb_event_unref(ev);
 	return sb_fail(err, SB_E_FULL, "%s", refusal.msg);

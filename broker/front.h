@@ -16,6 +16,6 @@ struct sb_front {
 	struct sb_loop **loop;
 };
 
-void sb_front_request(struct sb_http_req *req, void *front);
+void sb_front_request(struct sb_http_req *req, void *arg); /* arg: the front */
 
 #endif

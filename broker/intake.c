@@ -271,37 +271,44 @@ static int refuse_all(struct sb_refusal *r, size_t n, enum sb_refuse why, const 
 	return -1;
 }
 
-int sb_intake(struct sb_shard *s, struct sb_event **ev, size_t n, const struct sb_intake_extra *extra,
-	const struct sb_intake_only *only, void (*done)(struct sb_intake_group *, bool, const struct sb_refusal *), void *arg,
-	uint64_t cookie, struct sb_refusal *refusal)
+/* Every event of the call, or -1 with a verdict for each. */
+static int take_events(struct intake *in, const struct sb_intake_call *call, struct sb_refusal *refusal)
+{
+	for (size_t i = 0; i < call->n; i++) {
+		refusal[i].why = SB_TAKEN;
+		if (take_event(in, call->ev[i], call->only, &refusal[i]) == 0)
+			continue;
+		for (size_t k = 0; k < call->n; k++)
+			if (k != i)
+				refuse(&refusal[k], SB_REFUSE_WITH_OTHERS, "another event of the batch was refused");
+		return -1;
+	}
+	return 0;
+}
+
+int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal)
 {
 	struct sb_intake_group *g;
-	struct intake in = { .shard = s, .extra = extra };
+	struct intake in = { .shard = s, .extra = call->extra };
 
 	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
-		return refuse_all(refusal, n, SB_REFUSE_STOPPING, "the daemon is stopping");
+		return refuse_all(refusal, call->n, SB_REFUSE_STOPPING, "the daemon is stopping");
 	g = group_get(s);
 	in.group = g;
 	in.tail = &g->append.deliveries;
-	for (size_t i = 0; i < n; i++) {
-		refusal[i].why = SB_TAKEN;
-		if (take_event(&in, ev[i], only, &refusal[i]) == 0)
-			continue;
-		for (size_t k = 0; k < n; k++)
-			if (k != i)
-				refuse(&refusal[k], SB_REFUSE_WITH_OTHERS, "another event of the batch was refused");
+	if (take_events(&in, call, refusal) < 0) {
 		group_drop_deliveries(g);
 		group_put(g);
 		return -1;
 	}
-	for (size_t i = 0; i < n; i++)
-		sb_event_unref(ev[i]); /* the deliveries hold theirs */
+	for (size_t i = 0; i < call->n; i++)
+		sb_event_unref(call->ev[i]); /* the deliveries hold theirs */
 	sb_count(&s->unmatched, in.unmatched);
-	sb_count(&s->events, n);
-	g->n = n;
-	g->done = done;
-	g->arg = arg;
-	g->cookie = cookie;
+	sb_count(&s->events, call->n);
+	g->n = call->n;
+	g->done = call->done;
+	g->arg = call->arg;
+	g->cookie = call->cookie;
 	s->groups_open++;
 	SB_FAULT("intake.before_submit");
 	sb_journal_submit(s->core->journal, &g->append);

@@ -46,9 +46,9 @@ struct sb_source_slot *sb_slots_source(const struct sb_slots *s, const char *nam
 	return NULL;
 }
 
-#define PUSH(array, n, x)                                                       \
+#define PUSH(type, array, n, x)                                                 \
 	do {                                                                    \
-		(array) = sb_xrealloc((array), ((n) + 1) * sizeof(*(array)));   \
+		(array) = sb_xrealloc((array), ((n) + 1) * sizeof(type *));     \
 		(array)[(n)++] = (x);                                           \
 	} while (0)
 
@@ -75,7 +75,7 @@ static struct sb_target_slot *new_target(struct sb_slots *s, const struct sb_con
 	sb_list_init(&slot->home_link);
 	atomic_init(&slot->paused, was_paused(s->core, "target", c->name));
 	sb_target_prepare(slot);
-	PUSH(s->target, s->n_targets, slot);
+	PUSH(struct sb_target_slot, s->target, s->n_targets, slot);
 	return slot;
 }
 
@@ -103,7 +103,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 		src->source_tpl = c->source_tpl;
 		src->detail_type_tpl = c->detail_type_tpl;
 	}
-	PUSH(s->source, s->n_sources, slot);
+	PUSH(struct sb_source_slot, s->source, s->n_sources, slot);
 	return slot;
 }
 
@@ -117,7 +117,7 @@ static struct sb_rule_stat *rule_stat(struct sb_slots *s, const struct sb_rule *
 	stat = sb_xcalloc(sizeof(*stat));
 	stat->name = r->name;
 	stat->bus = r->bus;
-	PUSH(s->rule, s->n_rules, stat);
+	PUSH(struct sb_rule_stat, s->rule, s->n_rules, stat);
 	return stat;
 }
 
@@ -159,13 +159,13 @@ static void bind_rules(struct sb_slots *s, struct sb_plan *p)
 {
 	struct sb_ruleset *rules = p->rules;
 
-	p->rule_target = sb_xcalloc((rules->n + 1) * sizeof(*p->rule_target));
-	p->rule_stat = sb_xcalloc((rules->n + 1) * sizeof(*p->rule_stat));
+	p->rule_target = sb_xcalloc((rules->n + 1) * sizeof(struct sb_target_slot **));
+	p->rule_stat = sb_xcalloc((rules->n + 1) * sizeof(struct sb_rule_stat *));
 	for (size_t i = 0; i < rules->n; i++) {
 		const struct sb_rule *r = &rules->rule[i];
 
 		p->rule_stat[i] = rule_stat(s, r);
-		p->rule_target[i] = sb_xcalloc((r->n_targets + 1) * sizeof(**p->rule_target));
+		p->rule_target[i] = sb_xcalloc((r->n_targets + 1) * sizeof(struct sb_target_slot *));
 		for (size_t k = 0; k < r->n_targets; k++) {
 			p->rule_target[i][k] = sb_map_get(&p->targets, sb_slice_str(r->target[k].target));
 			SB_ASSERT(p->rule_target[i][k]); /* the configuration was checked */

@@ -86,9 +86,16 @@ struct sb_intake_only {
 	struct sb_slice input; /* n 0: the event's bare form */
 	uint8_t flags;
 };
-int sb_intake(struct sb_shard *s, struct sb_event **ev, size_t n, const struct sb_intake_extra *extra,
-	const struct sb_intake_only *only, void (*done)(struct sb_intake_group *, bool, const struct sb_refusal *), void *arg,
-	uint64_t cookie, struct sb_refusal *refusal);
+struct sb_intake_call {
+	struct sb_event **ev;
+	size_t n;
+	const struct sb_intake_extra *extra; /* NULL: none */
+	const struct sb_intake_only *only;
+	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
+	void *arg;                           /* comes back as g->arg */
+	uint64_t cookie;
+};
+int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal);
 
 /* ------------------------------------------------------------------------------------------------ state records */
 

@@ -26,11 +26,12 @@ static void emitted(struct sb_intake_group *g, bool durable, const struct sb_ref
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal)
 {
 	struct sb_source_unit *u = unit_of(s);
+	struct sb_intake_call call = { .ev = ev, .n = n, .done = emitted, .arg = s, .cookie = cookie };
 
 	if (atomic_load_explicit(&u->slot->paused, memory_order_relaxed)) {
 		for (size_t i = 0; i < n; i++)
 			refusal[i] = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
-	} else if (sb_intake(u->shard, ev, n, NULL, NULL, emitted, s, cookie, refusal) == 0) {
+	} else if (sb_intake(u->shard, &call, refusal) == 0) {
 		return 0;
 	}
 	sb_count(&u->slot->refused, n);

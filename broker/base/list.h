@@ -55,7 +55,7 @@ static inline struct sb_link *sb_list_pop_front(struct sb_link *head)
 
 	if (l == head)
 		return NULL;
-	sb_list_unlink(l);
+	sb_list_unlink(l); /* NOLINT(clang-analyzer-unix.Malloc): after it the head no longer points at what a caller frees */
 	return l;
 }
 

@@ -160,8 +160,11 @@ static int offline_call(struct dlq *d, const char *path, const json_t *body, jso
 		*ret = table ? counts_json(table, &f, &err) : json_pack("{s:i,s:[]}", "v", 1, "counts");
 	} else {
 		o.list = json_array();
-		if (table)
-			r = sb_deadletters_each(table, &f, offline_letter, &o, &err);
+		if (table && sb_deadletters_each(table, &f, offline_letter, &o, &err) < 0) {
+			json_decref(o.list);
+			sb_deadletters_close(table);
+			return sb_cli_error(d->cli, SB_EXIT_USAGE, &err);
+		}
 		*ret = json_pack("{s:i,s:o,s:i}", "v", 1, "letters", o.list, "next", 0);
 	}
 	if (table)

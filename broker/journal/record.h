@@ -62,7 +62,7 @@ struct sb_event_record {
 	const struct sb_owed *owed;
 	uint32_t n_owed;
 };
-int sb_record_event(struct sb_buf *out, const struct sb_event_record *r);
+int sb_record_event(struct sb_buf *b, const struct sb_event_record *r);
 
 /* ------------------------------------------------------------------------------------------------ outcomes */
 
@@ -75,7 +75,7 @@ struct sb_attempt_record {
 	bool alone;
 	struct sb_slice message;  /* cut at SB_RECORD_MESSAGE */
 };
-int sb_record_attempt(struct sb_buf *out, const struct sb_attempt_record *r);
+int sb_record_attempt(struct sb_buf *b, const struct sb_attempt_record *r);
 
 struct sb_result_record {
 	uint64_t dno;             /* 0: the event was never journaled; receipt says which */
@@ -85,7 +85,7 @@ struct sb_result_record {
 	uint32_t duration_us;     /* of the last attempt */
 	struct sb_uuid receipt;
 };
-int sb_record_result(struct sb_buf *out, const struct sb_result_record *r);
+int sb_record_result(struct sb_buf *b, const struct sb_result_record *r);
 
 /* Self-contained: everything needed to understand, show and redrive it, even when its EVENT's segment is gone. */
 struct sb_dead_record {
@@ -107,13 +107,13 @@ struct sb_dead_record {
 	struct sb_slice redrive_of; /* this delivery was a redrive of that letter; n 0: no */
 	bool forwarded;           /* went to a dead-letter target in the same append: not for the table */
 };
-int sb_record_dead(struct sb_buf *out, const struct sb_dead_record *r);
+int sb_record_dead(struct sb_buf *b, const struct sb_dead_record *r);
 
 /* ------------------------------------------------------------------------------------------------ the rest */
 
-int sb_record_generation(struct sb_buf *out, uint64_t generation, const uint8_t sha256[32], struct sb_slice text);
-int sb_record_position(struct sb_buf *out, struct sb_slice key, struct sb_slice value);
-int sb_record_pause(struct sb_buf *out, struct sb_slice what /* "source/NAME", "target/NAME" */, bool paused);
+int sb_record_generation(struct sb_buf *b, uint64_t generation, const uint8_t sha256[32], struct sb_slice text);
+int sb_record_position(struct sb_buf *b, struct sb_slice key, struct sb_slice value);
+int sb_record_pause(struct sb_buf *b, struct sb_slice what /* "source/NAME", "target/NAME" */, bool paused);
 
 /* ------------------------------------------------------------------------------------------------ reading */
 

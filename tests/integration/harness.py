@@ -93,8 +93,6 @@ class Daemon:
         config = dict(config or simple_config())
         if data_dir:
             config["data_dir"] = str(data_dir)
-        if os.environ.get("SB_SHARDS"):
-            config.setdefault("shards", int(os.environ["SB_SHARDS"]))
         self.data = (self.folder / config["data_dir"]).resolve()
         self.write_config(config)
         self.write_rules(rules)
@@ -102,6 +100,8 @@ class Daemon:
     # ------------------------------------------------------------------------------------------ files
 
     def write_config(self, config):
+        if os.environ.get("SB_SHARDS") and not isinstance(config, str):
+            config = {"shards": int(os.environ["SB_SHARDS"]), **config}
         text = config if isinstance(config, str) else json.dumps(config, indent=1)
         (self.folder / "signalbox.yaml").write_text(text)
 
