@@ -189,6 +189,20 @@ char *sb_age_text(uint64_t ms, char out[SB_TIME_TEXT])
 	return out;
 }
 
+void sb_print_text(struct sb_slice text, int indent, FILE *out)
+{
+	char *copy = sb_xstrndup(text.p ? text.p : "", text.n), *rest = copy, *line = strsep(&rest, "\n");
+
+	tame(line);
+	fputs(line, out);
+	while ((line = strsep(&rest, "\n")) != NULL) {
+		tame(line);
+		fprintf(out, "\n%*s%s", *line ? indent : 0, "", line);
+	}
+	fputc('\n', out);
+	free(copy);
+}
+
 /* ------------------------------------------------------------------------------------------------ JSON */
 
 static void new_line(FILE *out, unsigned depth)

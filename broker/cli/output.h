@@ -39,6 +39,8 @@ void sb_table_done(struct sb_table *t);
 unsigned sb_terminal_width(FILE *out);
 /* "45s", "12m", "3h", "9d": one unit, for the eye. Returns out. */
 char *sb_age_text(uint64_t ms, char out[SB_TIME_TEXT]);
+/* Text and a line end; lines behind the first are indented by so much, other control characters are blanked. */
+void sb_print_text(struct sb_slice text, int indent, FILE *out);
 /* Valid JSON, indented; every value as it was written, however large its numbers. */
 void sb_json_indent(struct sb_slice json, FILE *out);
 

@@ -74,7 +74,7 @@ class Retry(unittest.TestCase):
     def test_purge_counts_what_it_removes(self):
         self.post(1, reject=True)
         self.letters(1)
-        self.d.cli("dlq", "purge", "--target", "record")
+        self.d.cli("dlq", "purge", "--yes", "--target", "record")
         self.assertEqual(self.d.letters(), [])
 
     def test_dead_letters_are_listed_without_a_daemon_too(self):

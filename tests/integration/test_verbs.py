@@ -9,7 +9,7 @@ import harness
 WITH_DAEMON = [
     ("check",), ("status",), ("audit",), ("dlq", "list"), ("send", "{event}"), ("pause", "target", "record"),
     ("resume", "target", "record"), ("reload",), ("dlq", "redrive", "--dry-run", "--target", "record"),
-    ("dlq", "purge", "--target", "record"), ("version",), ("help",),
+    ("dlq", "purge", "--yes", "--target", "record"), ("version",), ("help",),
 ]
 WITHOUT_DAEMON = [("check",), ("audit",), ("dlq", "list"), ("version",), ("help",)]
 NEEDS_DAEMON = [("status",), ("reload",), ("pause", "target", "record"), ("dlq", "redrive", "--target", "record")]
