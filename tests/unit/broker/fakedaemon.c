@@ -60,6 +60,7 @@ static void *serve(void *arg)
 	event_add(stop, NULL);
 	event_base_dispatch(f->base);
 	event_free(stop);
+	sb_pool_thread_done();
 	return NULL;
 }
 
