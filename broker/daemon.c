@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/base/log.h"
@@ -42,7 +41,7 @@ static int lock_data_dir(struct sb_daemon *d, struct sb_err *err)
 	char path[4096], text[32];
 	int n;
 
-	if (mkdir(d->config->data_dir, 0700) < 0 && errno != EEXIST)
+	if (sb_make_folder(&sb_vfs_system, d->config->data_dir) < 0)
 		return sb_fail_errno(err, "cannot make '%s'", d->config->data_dir);
 	snprintf(path, sizeof(path), "%s/lock", d->config->data_dir);
 	d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);

@@ -210,3 +210,21 @@ ssize_t sb_file_read_full(struct sb_file *f, void *p, size_t n, uint64_t off)
 	}
 	return (ssize_t)got;
 }
+
+int sb_make_folder(struct sb_vfs *v, const char *path)
+{
+	char parent[4096];
+	char *slash;
+
+	if (snprintf(parent, sizeof(parent), "%s", path) >= (int)sizeof(parent)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	if (v->ops->mkdir(v, path) < 0)
+		return -1;
+	slash = strrchr(parent, '/');
+	if (!slash)
+		return v->ops->sync_dir(v, ".");
+	slash[slash == parent] = '\0'; /* "/x" lies in "/" */
+	return v->ops->sync_dir(v, parent);
+}

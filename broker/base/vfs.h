@@ -49,6 +49,8 @@ extern struct sb_vfs sb_vfs_system;
 
 /* Write all of it, going on after short writes. */
 int sb_file_write_all(struct sb_file *f, const void *p, size_t n, uint64_t off);
+/* Make a folder and its name in the folder above durable; one that exists already is fine. */
+int sb_make_folder(struct sb_vfs *v, const char *path);
 /* Read n bytes unless the file ends before; returns how many. */
 ssize_t sb_file_read_full(struct sb_file *f, void *p, size_t n, uint64_t off);
 

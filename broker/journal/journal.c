@@ -163,7 +163,7 @@ int sb_journal_open(struct sb_vfs *vfs, const struct sb_clock *clock, const stru
 {
 	struct sb_journal *j;
 
-	if (vfs->ops->mkdir(vfs, conf->dir) < 0)
+	if (sb_make_folder(vfs, conf->dir) < 0)
 		return sb_fail_errno(err, "cannot make '%s'", conf->dir);
 	j = sb_xcalloc(sizeof(*j));
 	j->vfs = vfs;

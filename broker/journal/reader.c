@@ -29,21 +29,24 @@ void sb_reader_close(struct sb_journal *j)
 	j->r.open = false;
 }
 
-/* The segment's reader, at the read's offset. The newest segment grows: its window may be stale, so it is read again. */
-static bool enter_segment(struct sb_journal *j, struct sb_journal_read *r, bool newest)
+/*
+ * The segment's reader, at the read's offset. The newest segment grows: its window may be stale, so it is read again.
+ * 0: it is gone, because it owed nothing; -1: it cannot be read now.
+ */
+static int enter_segment(struct sb_journal *j, struct sb_journal_read *r, bool newest)
 {
 	struct sb_err err;
 
 	if (!j->r.open || j->r.segment.header.number != r->from.segment) {
 		sb_reader_close(j);
 		if (sb_segment_open(j->vfs, j->conf.dir, r->from.segment, &j->r.segment, &err) < 0)
-			return false;
+			return err.code == SB_E_MISSING && !newest ? 0 : -1;
 		j->r.open = true;
 	}
 	if (newest)
 		sb_buf_clear(&j->r.segment.window);
 	j->r.segment.offset = SB_MAX(r->from.offset, (uint64_t)SB_SEGMENT_HEADER);
-	return true;
+	return 1;
 }
 
 static char *pool_copy(struct sb_slice s)
@@ -173,15 +176,17 @@ void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
 		r->from = (struct sb_position){ l.oldest, 0 };
 	while (!p.stop) {
 		bool newest = r->from.segment == l.durable.segment;
+		int entered;
 
 		if (r->from.segment > l.durable.segment || (newest && r->from.offset >= l.durable.offset)) {
 			r->end = true;
 			break;
 		}
-		if (enter_segment(j, r, newest))
+		entered = enter_segment(j, r, newest);
+		if (entered > 0)
 			read_segment(j, r, newest ? l.durable.offset : segment_end(j, r->from.segment), &p);
-		else if (r->only_dno)
-			break;
+		else if (entered < 0 || r->only_dno)
+			break; /* asked again later: nothing is skipped */
 		if (!p.stop && !newest)
 			r->from = (struct sb_position){ r->from.segment + 1, 0 };
 	}
