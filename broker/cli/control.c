@@ -117,7 +117,7 @@ static int unreachable(struct sb_control *c, const struct sb_err *cause, uint64_
 		return sb_cli_error(c->cli, SB_EXIT_REFUSED, &err);
 	}
 	sb_fail(&err, SB_E_UNREACHABLE, "no daemon is running: %.250s", cause->msg);
-	sb_hint(&err, "start one: signalbox run -c %s", c->cli->config);
+	sb_hint(&err, "start one: signalbox run -c %s", c->config ? c->cli->config : "CONFIG");
 	return sb_cli_error(c->cli, SB_EXIT_UNREACHABLE, &err);
 }
 
