@@ -14,7 +14,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -217,17 +216,6 @@ class Daemon:
     def post(self, events, path="/v1/events", **kw):
         return self.request("POST", path, events, **kw)
 
-    def control(self, method, path, body=None):
-        """One request over the control socket."""
-        c = http.client.HTTPConnection("control", timeout=PATIENCE_S)
-        c.sock = socket.socket(socket.AF_UNIX)
-        c.sock.settimeout(PATIENCE_S)
-        c.sock.connect(self.ready()["control"])
-        try:
-            return self.request(method, path, body, connection=c)
-        finally:
-            c.close()
-
     def cli(self, *words, ok=(0,), stdin=None):
         """Runs a verb; gives its completed process. An exit code that is not among `ok` fails the test."""
         done = subprocess.run([BINARY, words[0], "-c", "signalbox.yaml", *words[1:]], cwd=self.folder, input=stdin, text=True,
@@ -246,7 +234,7 @@ class Daemon:
         return named(self.status()["targets"], name)
 
     def letters(self):
-        return self.cli_json("dlq", "list")["letters"]
+        return self.cli_json("dlq", "list", "--limit", "1000000")["letters"]
 
     def audit(self):
         """The recount. What was accepted must have one outcome, whatever happened before."""
@@ -277,7 +265,7 @@ class Load:
 
     def __init__(self, threads=4, batch=1):
         self.threads, self.batch = threads, batch
-        self.acked, self.refused, self.broken = set(), 0, 0
+        self.acked, self.refused, self.broken = {}, 0, 0  # acked: number -> id of the event
         self.next_n, self.lock = 0, threading.Lock()
         self.running, self.stopping = [], threading.Event()
 
@@ -292,7 +280,7 @@ class Load:
             numbers = self.numbers()
             try:
                 connection = connection or daemon.connect()
-                answer = daemon.post([order(n, **detail) for n in numbers], connection=connection)
+                answer = daemon.post([order(n, **detail(n)) for n in numbers], connection=connection)
             except (OSError, http.client.HTTPException, TypeError, KeyError):
                 self.broken += 1  # no answer: nothing was promised. TypeError: no ready.json while it is down
                 connection = hang_up(connection)
@@ -300,14 +288,15 @@ class Load:
                 continue
             with self.lock:
                 if answer.status == 202:
-                    self.acked.update(numbers)
+                    self.acked.update(zip(numbers, answer.json["ids"]))
                 else:
                     self.refused += 1
             if answer.status == 503:
                 time.sleep(0.005)
         hang_up(connection)
 
-    def start(self, daemon, **detail):
+    def start(self, daemon, detail=lambda n: {}):
+        """`detail(n)` says what the worker is to do with number n."""
         self.stopping.clear()
         self.running = [threading.Thread(target=self.sender, args=(daemon, detail), daemon=True) for _ in range(self.threads)]
         for thread in self.running:
@@ -331,15 +320,9 @@ def hang_up(connection):
 
 def lost(load, daemon):
     """Acknowledged, but neither delivered nor a dead letter."""
-    outcome = {r["n"] for r in daemon.attempts() if r["ok"]}
-    missing = load.acked - outcome
-    if missing:
-        missing -= {letter_number(letter) for letter in daemon.letters()}
-    return sorted(missing)
-
-
-def letter_number(letter):
-    return letter["event"]["detail"]["n"] if "event" in letter else None
+    delivered = {r["n"] for r in daemon.attempts() if r["ok"]}
+    dead = {letter["event_id"] for letter in daemon.letters()}
+    return sorted(n for n, event_id in load.acked.items() if n not in delivered and event_id not in dead)
 
 
 def duplicates(daemon):
