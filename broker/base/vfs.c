@@ -102,6 +102,11 @@ static int64_t real_size(struct sb_file *f)
 	return fstat(fd_of(f), &st) < 0 ? -1 : (int64_t)st.st_size;
 }
 
+static void real_forget(struct sb_file *f)
+{
+	posix_fadvise(fd_of(f), 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static int real_rename(struct sb_vfs *v, const char *from, const char *to)
 {
 	(void)v;
@@ -165,6 +170,7 @@ static const struct sb_vfs_ops real_ops = {
 	.truncate = real_truncate,
 	.allocate = real_allocate,
 	.size = real_size,
+	.forget = real_forget,
 	.rename = real_rename,
 	.unlink = real_unlink,
 	.mkdir = real_mkdir,

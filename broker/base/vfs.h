@@ -27,6 +27,8 @@ struct sb_vfs_ops {
 	/* Reserve real blocks for [0, size) and extend the file; ENOSPC when there are none. */
 	int (*allocate)(struct sb_file *f, uint64_t size);
 	int64_t (*size)(struct sb_file *f);
+	/* Read from the disk again what is cached and not dirty: after a failed fdatasync the cache shows what the disk lacks. */
+	void (*forget)(struct sb_file *f);
 	int (*rename)(struct sb_vfs *v, const char *from, const char *to);
 	int (*unlink)(struct sb_vfs *v, const char *path);
 	int (*mkdir)(struct sb_vfs *v, const char *path); /* 0700; EEXIST counts as success */

@@ -75,15 +75,14 @@ static void change_add(struct sim_inode *ino, const void *p, size_t n, uint64_t 
 	ino->tail = &c->next;
 }
 
-static void changes_apply(struct sim_inode *ino)
+static void changes_apply(const struct sim_inode *ino, struct sim_image *m)
 {
 	for (const struct sim_change *c = ino->change; c; c = c->next) {
 		if (c->data)
-			sim_image_write(&ino->disk, c->data, c->n, c->off);
+			sim_image_write(m, c->data, c->n, c->off);
 		else
-			sim_image_resize(&ino->disk, c->off);
+			sim_image_resize(m, c->off);
 	}
-	sim_changes_drop(ino);
 }
 
 void sim_changes_drop(struct sim_inode *ino)
@@ -399,7 +398,8 @@ static int sim_fdatasync(struct sb_file *file)
 	struct sim_file *f = file_of(file);
 
 	if (enter_file(f, SIM_SYNC) == 0) {
-		changes_apply(f->inode);
+		changes_apply(f->inode, &f->inode->disk);
+		sim_changes_drop(f->inode);
 		return 0;
 	}
 	if (!f->disk->off && f->life == f->disk->life)
@@ -439,6 +439,14 @@ static int64_t sim_size(struct sb_file *file)
 	struct sim_file *f = file_of(file);
 
 	return enter_file(f, SIM_SIZE) < 0 ? -1 : (int64_t)f->inode->view.n;
+}
+
+static void sim_forget(struct sb_file *file)
+{
+	struct sim_inode *ino = file_of(file)->inode;
+
+	sim_image_copy(&ino->view, &ino->disk);
+	changes_apply(ino, &ino->view);
 }
 
 /* ------------------------------------------------------------------------------------------------ calls on names */
@@ -541,6 +549,7 @@ static const struct sb_vfs_ops sim_ops = {
 	.truncate = sim_truncate,
 	.allocate = sim_allocate,
 	.size = sim_size,
+	.forget = sim_forget,
 	.rename = sim_rename,
 	.unlink = sim_unlink,
 	.mkdir = sim_mkdir,

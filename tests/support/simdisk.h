@@ -96,7 +96,7 @@ struct simdisk *simdisk_clone(const struct simdisk *d);
 
 /*
  * The nth call of a kind from now on fails with this error, 1-based; persistent: and all after it. A failing fdatasync drops
- * what was not durable, as a kernel does: later reads still see it, a later fdatasync succeeds, a crash takes it.
+ * what was not durable, as a kernel does: reads still see it until `forget`, a later fdatasync succeeds, a crash takes it.
  */
 void simdisk_fail(struct simdisk *d, enum sim_call call, uint64_t nth, int error, bool persistent);
 void simdisk_heal(struct simdisk *d); /* disarms every fault */

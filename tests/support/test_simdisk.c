@@ -222,6 +222,12 @@ static void test_a_failed_sync_is_not_made_good_by_the_next(void **state)
 	assert_int_equal(errno, EIO);
 	assert_int_equal(d->vfs.ops->fdatasync(f), 0);
 	assert_int_equal(count("/j/a", 'b'), 100);
+	put(f, 'c', 1, 0);
+	d->vfs.ops->forget(f);
+	assert_int_equal(count("/j/a", 'b'), 0);
+	assert_int_equal(count("/j/a", 'c'), 1); /* dirty, so it is still cached */
+	put(f, 'a', 1, 0);
+	assert_int_equal(d->vfs.ops->fdatasync(f), 0);
 	d->vfs.ops->close(f);
 	crash(3, false);
 	assert_int_equal(count("/j/a", 'a'), 100);
