@@ -36,11 +36,14 @@ static uint64_t whole_groups_end(struct sb_segment_reader *seg)
 	return end;
 }
 
-static void count_segment(struct recount *c, struct sb_segment_reader *seg, uint64_t end)
+/* `next`: the header of the segment after it, NULL: there is none. */
+static int count_segment(struct recount *c, struct sb_segment_reader *seg, const struct sb_segment_header *next,
+	struct sb_err *err)
 {
+	uint64_t end = next ? next->prev_end : 0;
 	struct sb_frame_at f;
 
-	if (end == UINT64_MAX) {
+	if (!next || next->number != seg->header.number + 1) {
 		end = whole_groups_end(seg);
 		seg->offset = SB_SEGMENT_HEADER;
 		sb_buf_clear(&seg->window);
@@ -51,10 +54,13 @@ static void count_segment(struct recount *c, struct sb_segment_reader *seg, uint
 			count_frame(c, &f);
 			continue;
 		}
+		if (seg->failed)
+			break;
 		c->ret->corrupt_records++;
 		if (!sb_segment_resync(seg, end, (enum sb_record_type)0))
 			break;
 	}
+	return sb_segment_check(seg, err);
 }
 
 static int recount_files(struct recount *c, struct sb_vfs *vfs, const char *dir, struct sb_err *err)
@@ -62,32 +68,29 @@ static int recount_files(struct recount *c, struct sb_vfs *vfs, const char *dir,
 	struct sb_segment_reader cur, next;
 	uint64_t *number;
 	bool have = false;
+	int bad = 0;
 	size_t n;
 
 	if (sb_segment_list(vfs, dir, &number, &n, err) < 0)
 		return -1;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !bad; i++) {
 		if (sb_segment_open(vfs, dir, number[i], &next, err) < 0) {
-			if (err->code == SB_E_MISSING && !have)
-				continue; /* the daemon let it go meanwhile */
-			free(number);
-			if (have)
-				sb_segment_close(&cur);
-			return -1;
+			bad = err->code == SB_E_MISSING && !have ? 0 : -1; /* the daemon let it go meanwhile */
+			continue;
 		}
 		if (have) {
-			count_segment(c, &cur, next.header.prev_end);
+			bad = count_segment(c, &cur, &next.header, err);
 			sb_segment_close(&cur);
 		}
 		cur = next;
 		have = true;
 	}
 	free(number);
-	if (have) {
-		count_segment(c, &cur, UINT64_MAX);
+	if (have && !bad)
+		bad = count_segment(c, &cur, NULL, err);
+	if (have)
 		sb_segment_close(&cur);
-	}
-	return 0;
+	return bad;
 }
 
 static void sum_up(struct recount *c)

@@ -51,6 +51,8 @@ struct sb_journal {
 		struct sb_file *spare;           /* allocated ahead: the reserve; NULL: there is none */
 		struct sb_buf group;
 		bool full;
+		bool sealed;                     /* the newest segment has its SEAL */
+		bool unlinked;                   /* a segment was, and the folder is not synced */
 		uint64_t full_checked_ns;
 		uint64_t released;               /* highest DEAD that the table has */
 	} w;

@@ -133,9 +133,16 @@ static void read_segment(struct sb_journal *j, struct sb_journal_read *r, uint64
 	while (!p->stop && seg->offset < end) {
 		int got = sb_segment_next(seg, end, &f);
 
+		if (seg->failed) {
+			sb_reader_close(j); /* asked again later: nothing is skipped */
+			p->stop = true;
+			return;
+		}
+		if (got == 0 && end == UINT64_MAX)
+			break;
 		if (got != 1) {
 			r->damaged++;
-			if (!sb_segment_resync(seg, end, (enum sb_record_type)0))
+			if (!sb_segment_resync(seg, end, (enum sb_record_type)0) && !seg->failed)
 				seg->offset = end;
 			continue;
 		}
@@ -149,7 +156,7 @@ static void read_segment(struct sb_journal *j, struct sb_journal_read *r, uint64
 		r->from.offset = end;
 }
 
-/* Where a finished segment ends: the next one's header says so. */
+/* Where a finished segment ends: the next one's header says so; 0: it cannot be asked now. */
 static uint64_t segment_end(struct sb_journal *j, uint64_t number)
 {
 	struct sb_segment_reader next;
@@ -157,7 +164,7 @@ static uint64_t segment_end(struct sb_journal *j, uint64_t number)
 	uint64_t end;
 
 	if (sb_segment_open(j->vfs, j->conf.dir, number + 1, &next, &err) < 0)
-		return UINT64_MAX;
+		return err.code == SB_E_MISSING ? UINT64_MAX : 0; /* missing: it was set aside */
 	end = next.header.prev_end;
 	sb_segment_close(&next);
 	return end;
@@ -176,6 +183,7 @@ void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
 		r->from = (struct sb_position){ l.oldest, 0 };
 	while (!p.stop) {
 		bool newest = r->from.segment == l.durable.segment;
+		uint64_t end = l.durable.offset;
 		int entered;
 
 		if (r->from.segment > l.durable.segment || (newest && r->from.offset >= l.durable.offset)) {
@@ -183,10 +191,12 @@ void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
 			break;
 		}
 		entered = enter_segment(j, r, newest);
-		if (entered > 0)
-			read_segment(j, r, newest ? l.durable.offset : segment_end(j, r->from.segment), &p);
-		else if (entered < 0 || r->only_dno)
+		if (entered > 0 && !newest)
+			end = segment_end(j, r->from.segment);
+		if (entered < 0 || end == 0 || (entered == 0 && r->only_dno))
 			break; /* asked again later: nothing is skipped */
+		if (entered > 0)
+			read_segment(j, r, end, &p);
 		if (!p.stop && !newest)
 			r->from = (struct sb_position){ r->from.segment + 1, 0 };
 	}

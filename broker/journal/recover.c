@@ -87,6 +87,8 @@ static bool group_behind(struct sb_segment_reader *seg)
 	sb_buf_init(&probe.window, (size_t)1 << 30);
 	probe.window_at = 0;
 	found = sb_segment_resync(&probe, UINT64_MAX, SB_REC_GROUP);
+	if (probe.failed)
+		seg->failed = probe.failed;
 	sb_buf_done(&probe.window);
 	return found;
 }
@@ -194,14 +196,16 @@ static int apply_segment(struct recover *r, struct sb_segment_reader *seg, uint6
 	int got;
 
 	seg->offset = SB_SEGMENT_HEADER;
-	while (seg->offset < end) {
+	while (seg->offset < end && !seg->failed) {
 		got = sb_segment_next(seg, end, &f);
+		if (seg->failed)
+			break;
 		if (got == 1 ? apply_frame(r, seg, &f) < 0 : damaged(r, seg) < 0)
 			return -1;
 		if (got != 1 && !sb_segment_resync(seg, end, (enum sb_record_type)0))
 			break;
 	}
-	return 0;
+	return sb_segment_check(seg, r->err);
 }
 
 /* The tail is cut physically, so that a shorter write after it can never bring old bytes back. */
@@ -222,16 +226,18 @@ static int cut_tail(struct recover *r, uint64_t number, uint64_t end)
 	return bad ? -1 : 0;
 }
 
-static int recover_segment(struct recover *r, struct sb_segment_reader *seg, uint64_t end)
+/* The header of the segment right behind this one knows where it ended; without that the last whole group says it. */
+static int recover_segment(struct recover *r, struct sb_segment_reader *seg, const struct sb_segment_header *next)
 {
-	bool newest = end == UINT64_MAX;
-	uint64_t torn;
+	uint64_t torn = 0, end;
 
 	r->quarantined = false;
-	if (newest) {
-		end = find_end(seg, &torn);
-		r->rec->torn_bytes += torn;
-	}
+	if (!next)
+		r->j->vfs->ops->forget(seg->file); /* its last group may be one whose fdatasync failed before we were restarted */
+	end = next && next->number == seg->header.number + 1 ? next->prev_end : find_end(seg, &torn);
+	if (sb_segment_check(seg, r->err) < 0)
+		return -1;
+	r->rec->torn_bytes += torn;
 	sb_state_add_segment(&r->j->w.state, seg->header.number, seg->header.first_dno);
 	r->j->w.state.next_dno = SB_MAX(r->j->w.state.next_dno, seg->header.first_dno);
 	r->j->w.state.next_seq = SB_MAX(r->j->w.state.next_seq, seg->header.first_seq);
@@ -241,7 +247,7 @@ static int recover_segment(struct recover *r, struct sb_segment_reader *seg, uin
 	r->rec->bytes += end;
 	r->j->w.state.seg[r->j->w.state.n_segs - 1].bytes = end;
 	r->j->w.end = end;
-	return newest ? cut_tail(r, seg->header.number, end) : 0;
+	return next ? 0 : cut_tail(r, seg->header.number, end);
 }
 
 /* A segment whose header cannot be read: nothing in it can be trusted. */
@@ -280,7 +286,7 @@ static int first_pass(struct recover *r, const uint64_t *number, size_t n)
 			}
 			continue;
 		}
-		bad = have ? recover_segment(r, &cur, next.header.prev_end) : 0;
+		bad = have ? recover_segment(r, &cur, &next.header) : 0;
 		if (have)
 			sb_segment_close(&cur);
 		cur = next;
@@ -291,7 +297,7 @@ static int first_pass(struct recover *r, const uint64_t *number, size_t n)
 		}
 	}
 	if (have) {
-		int bad = recover_segment(r, &cur, UINT64_MAX);
+		int bad = recover_segment(r, &cur, NULL);
 
 		sb_segment_close(&cur);
 		return bad;
@@ -341,7 +347,7 @@ static int second_pass(struct recover *r)
 	for (size_t i = 0; i < s->n_segs; i++) {
 		struct sb_segment_reader seg;
 		struct sb_frame_at f;
-		int got;
+		int got, bad;
 
 		if (s->seg[i].open == 0)
 			continue;
@@ -354,7 +360,10 @@ static int second_pass(struct recover *r)
 			else if (!sb_segment_resync(&seg, s->seg[i].bytes, (enum sb_record_type)0))
 				break;
 		}
+		bad = sb_segment_check(&seg, r->err);
 		sb_segment_close(&seg);
+		if (bad)
+			return -1;
 	}
 	return 0;
 }
@@ -485,6 +494,8 @@ static int each_frame(struct sb_journal *j, frame_fn *fn, void *arg, struct sb_e
 			else if (!sb_segment_resync(&seg, j->recovered.seg[i].bytes, (enum sb_record_type)0))
 				break;
 		}
+		if (r == 0)
+			r = sb_segment_check(&seg, err);
 		sb_segment_close(&seg);
 		if (r)
 			return r;

@@ -85,6 +85,7 @@ uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len)
 int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *r, struct sb_err *err)
 {
 	char path[SB_SEGMENT_PATH_MAX], head[SB_SEGMENT_HEADER];
+	int64_t size;
 	ssize_t got;
 
 	*r = (struct sb_segment_reader){ .offset = SB_SEGMENT_HEADER };
@@ -95,16 +96,18 @@ int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct
 	if (!r->file)
 		return sb_fail_errno(err, "cannot open '%s'", path);
 	sb_buf_init(&r->window, WINDOW_MAX);
-	r->size = (uint64_t)vfs->ops->size(r->file);
-	got = sb_file_read_full(r->file, head, sizeof(head), 0);
+	size = vfs->ops->size(r->file);
+	r->size = (uint64_t)size;
+	got = size < 0 ? -1 : sb_file_read_full(r->file, head, sizeof(head), 0);
 	if (got < 0)
 		sb_fail_errno(err, "cannot read '%s'", path);
 	else if (got < SB_SEGMENT_HEADER)
 		sb_fail(err, SB_E_CORRUPT, "'%s' is too short for a segment", path);
-	else if (sb_segment_header_read(head, &r->header, err) == 0 && r->header.number == number)
-		return 0;
-	else if (err->code != SB_E_VERSION)
-		sb_fail(err, SB_E_CORRUPT, "the header of '%s' is damaged", path);
+	else if (sb_segment_header_read(head, &r->header, err) == 0) {
+		if (r->header.number == number)
+			return 0;
+		sb_fail(err, SB_E_CORRUPT, "'%s' has the header of segment %" PRIu64, path, r->header.number);
+	}
 	sb_segment_close(r);
 	return -1;
 }
@@ -115,6 +118,14 @@ void sb_segment_close(struct sb_segment_reader *r)
 		r->file->vfs->ops->close(r->file);
 	sb_buf_done(&r->window);
 	r->file = NULL;
+}
+
+int sb_segment_check(const struct sb_segment_reader *r, struct sb_err *err)
+{
+	if (!r->failed)
+		return 0;
+	errno = r->failed;
+	return sb_fail_errno(err, "cannot read segment %" PRIu64 " behind offset %" PRIu64, r->header.number, r->offset);
 }
 
 /* n bytes at off, from the window or read into it; NULL: the file is shorter, or cannot be read. */
@@ -129,8 +140,10 @@ static const char *look(struct sb_segment_reader *r, uint64_t off, size_t n)
 	if (!sb_buf_reserve(&r->window, want))
 		return NULL;
 	got = sb_file_read_full(r->file, r->window.p, want, off);
-	if (got < 0)
+	if (got < 0) {
+		r->failed = errno;
 		return NULL;
+	}
 	r->window_at = off;
 	r->window.len = (size_t)got;
 	return (size_t)got >= n ? r->window.p : NULL;

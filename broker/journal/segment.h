@@ -44,11 +44,14 @@ struct sb_segment_reader {
 	uint64_t offset; /* of the next frame */
 	struct sb_buf window;
 	uint64_t window_at;
+	int failed;      /* errno of a read that failed: what looks like damage or the end is neither */
 };
 
 /* 0; -1 with *err, SB_E_MISSING: there is no such file (any more). */
 int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *ret, struct sb_err *err);
 void sb_segment_close(struct sb_segment_reader *r);
+/* -1 with *err: a read failed, and what looked like damage or like the end says nothing. */
+int sb_segment_check(const struct sb_segment_reader *r, struct sb_err *err);
 /* 1: a frame; 0: the end, at a zero length or at `limit`; -1: what lies at r->offset is no frame. */
 int sb_segment_next(struct sb_segment_reader *r, uint64_t limit, struct sb_frame_at *ret);
 /* Look for the next good frame behind r->offset; true: r->offset is there. */

@@ -414,7 +414,7 @@ static void load_maps(struct sb_state *s, struct sb_cursor *c)
 static int apply_checkpoint(struct sb_state *s, struct sb_slice payload, char why_not[200])
 {
 	struct sb_cursor c = sb_cursor_of(payload);
-	bool first = s->n_routes == 0 && s->events == 0 && s->n_segs == 1;
+	bool first = !s->loaded;
 	struct checkpoint k = { 0 };
 
 	if (sb_get_u32(&c) != CHECKPOINT_FORMAT)
@@ -436,6 +436,7 @@ static int apply_checkpoint(struct sb_state *s, struct sb_slice payload, char wh
 			load_route(s, &r, first, why_not);
 	}
 	if (first) {
+		s->loaded = true;
 		load_maps(s, &c);
 		s->events = k.events;
 		s->unmatched = k.unmatched;

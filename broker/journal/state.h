@@ -43,6 +43,7 @@ struct sb_state {
 	uint8_t generation_sha[32];
 	struct sb_buf generation_text;
 	uint64_t events, unmatched, open, double_results, unknown_results;
+	bool loaded;                    /* a CHECKPOINT was */
 };
 
 void sb_state_init(struct sb_state *s);

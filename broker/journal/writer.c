@@ -53,10 +53,11 @@ static struct sb_file *make_spare(struct sb_journal *j, uint64_t bytes)
 	struct sb_file *f;
 
 	spare_path(j, path);
-	f = j->vfs->ops->open(j->vfs, path, O_RDWR | O_CREAT);
+	j->vfs->ops->unlink(j->vfs, path); /* it may be one that failed */
+	f = j->vfs->ops->open(j->vfs, path, O_RDWR | O_CREAT | O_EXCL);
 	if (!f)
 		return NULL;
-	if (j->vfs->ops->truncate(f, 0) == 0 && j->vfs->ops->allocate(f, bytes) == 0)
+	if (j->vfs->ops->allocate(f, bytes) == 0)
 		return f;
 	j->vfs->ops->close(f);
 	j->vfs->ops->unlink(j->vfs, path);
@@ -69,17 +70,29 @@ static void refill_spare(struct sb_journal *j)
 		j->w.spare = make_spare(j, j->conf.segment_bytes);
 }
 
-/* May new events come in? Looked at again at most once a second. */
+/* May new events come in? The disk is looked at again at most once a second. */
 static bool check_full(struct sb_journal *j)
 {
 	uint64_t now = sb_mono_ns(j->clock);
 
 	if (j->w.full_checked_ns && now - j->w.full_checked_ns < FULL_CHECK_NS)
-		return j->w.full;
+		return j->w.full || !j->w.spare;
 	j->w.full_checked_ns = now ? now : 1;
 	refill_spare(j);
 	j->w.full = !j->w.spare || !disk_has_room(j);
 	return j->w.full;
+}
+
+static void fatal(struct sb_journal *j, const char *what)
+{
+	struct sb_err err;
+
+	if (j->w.failed)
+		return;
+	sb_fail_errno(&err, "%s", what);
+	j->w.failed = true;
+	if (j->on_fatal)
+		j->on_fatal(j->on_fatal_arg, &err);
 }
 
 /* ------------------------------------------------------------------------------------------------ segments */
@@ -205,8 +218,13 @@ static int fresh_finish(struct sb_journal *j, struct fresh *f)
 	spare_path(j, from);
 	sb_segment_path(j->conf.dir, f->number, to);
 	SB_FAULT("journal.roll");
-	if (sync_file(j, f->file) < 0 || j->vfs->ops->rename(j->vfs, from, to) < 0 ||
-	    j->vfs->ops->sync_dir(j->vfs, j->conf.dir) < 0) {
+	if (sync_file(j, f->file) < 0) {
+		j->vfs->ops->close(f->file);
+		return -1;
+	}
+	if (j->vfs->ops->rename(j->vfs, from, to) < 0 || j->vfs->ops->sync_dir(j->vfs, j->conf.dir) < 0) {
+		/* A restart may find this segment or not. With it, nothing counts that comes behind the end of the one before. */
+		fatal(j, "a journal segment could not be given its name");
 		j->vfs->ops->close(f->file);
 		return -1;
 	}
@@ -217,30 +235,41 @@ static int fresh_finish(struct sb_journal *j, struct fresh *f)
 	j->w.capacity = f->capacity;
 	j->w.salt = f->salt;
 	j->w.number = f->number;
+	j->w.sealed = false;
 	sb_state_add_segment(&j->w.state, f->number, j->w.state.next_dno);
 	return 0;
+}
+
+static int seal(struct sb_journal *j)
+{
+	struct sb_buf b = SB_BUF(64);
+
+	seal_frame(j, &b);
+	stamp(b.p, j->w.state.next_seq, j->w.salt);
+	if (write_at(j, j->w.file, b.p, b.len, j->w.end) == 0 && sync_file(j, j->w.file) == 0) {
+		j->w.end += b.len;
+		j->w.state.next_seq++;
+		j->w.sealed = true;
+	}
+	sb_buf_done(&b);
+	return j->w.sealed ? 0 : -1;
 }
 
 /* Close the newest segment with a SEAL and go on in a new one with room for `extra` bytes. */
 static int roll(struct sb_journal *j, uint64_t extra)
 {
+	bool suspect;
 	struct fresh f;
 
 	refill_spare(j);
 	if (!j->w.spare)
 		return -1;
-	if (j->w.file && j->w.end + 64 <= j->w.capacity) {
-		struct sb_buf b = SB_BUF(64);
-
-		seal_frame(j, &b);
-		stamp(b.p, j->w.state.next_seq, j->w.salt);
-		if (write_at(j, j->w.file, b.p, b.len, j->w.end) == 0 && sync_file(j, j->w.file) == 0) {
-			j->w.end += b.len;
-			j->w.state.next_seq++;
-		}
-		sb_buf_done(&b);
-	}
-	return fresh_begin(j, j->w.number + 1, j->w.end, extra, &f) < 0 || fresh_finish(j, &f) < 0 ? -1 : 0;
+	suspect = j->w.file && !j->w.sealed && j->w.end + 64 <= j->w.capacity && seal(j) < 0;
+	if (fresh_begin(j, j->w.number + 1, j->w.end, extra, &f) == 0 && fresh_finish(j, &f) == 0)
+		return 0;
+	if (suspect)
+		fatal(j, "the journal can neither go on in its file nor begin another");
+	return -1;
 }
 
 int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err)
@@ -253,13 +282,23 @@ int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err)
 	return 0;
 }
 
-/* Segments that owe nothing go, oldest first. What made them so is durable, and so is the segment after. */
+static bool sync_unlinked(struct sb_journal *j)
+{
+	if (j->w.unlinked && j->vfs->ops->sync_dir(j->vfs, j->conf.dir) == 0)
+		j->w.unlinked = false;
+	return !j->w.unlinked;
+}
+
+/*
+ * Segments that owe nothing go, oldest first. What made them so is durable, and so is the segment after. Each is gone for good
+ * before the next one goes: outcomes of what an older segment owed stand in younger ones.
+ */
 static void unlink_finished(struct sb_journal *j)
 {
 	struct sb_state *s = &j->w.state;
-	bool any = false;
+	size_t before = s->n_segs;
 
-	while (s->n_segs > 1 && s->seg[0].open == 0 && s->seg[0].last_dead <= j->w.released) {
+	while (s->n_segs > 1 && s->seg[0].open == 0 && s->seg[0].last_dead <= j->w.released && sync_unlinked(j)) {
 		char path[SB_SEGMENT_PATH_MAX];
 
 		sb_segment_path(j->conf.dir, s->seg[0].number, path);
@@ -270,10 +309,11 @@ static void unlink_finished(struct sb_journal *j)
 		if (j->vfs->ops->unlink(j->vfs, path) < 0 && errno != ENOENT)
 			break;
 		sb_state_drop_oldest(s);
-		any = true;
+		j->w.unlinked = true;
 	}
-	if (any)
-		j->vfs->ops->sync_dir(j->vfs, j->conf.dir);
+	sync_unlinked(j);
+	if (s->n_segs < before)
+		sb_writer_publish(j);
 }
 
 /* ------------------------------------------------------------------------------------------------ the group */
@@ -448,16 +488,6 @@ static void deliver_group(struct sb_append *group, enum sb_append_status status)
 	}
 }
 
-static void fatal(struct sb_journal *j, const char *what)
-{
-	struct sb_err err;
-
-	sb_fail_errno(&err, "%s", what);
-	j->w.failed = true;
-	if (j->on_fatal)
-		j->on_fatal(j->on_fatal_arg, &err);
-}
-
 struct numbers {
 	uint64_t seq, dno;
 };
@@ -489,20 +519,39 @@ static int make_room(struct sb_journal *j, uint64_t bytes)
 {
 	if (j->w.end + bytes + GROUP_FRAME + 64 <= j->w.capacity)
 		return 0;
-	return roll(j, bytes + GROUP_FRAME);
+	if (roll(j, bytes + GROUP_FRAME) == 0)
+		return 0;
+	return j->w.failed ? -1 : roll(j, bytes + GROUP_FRAME); /* a spare that failed was replaced */
 }
 
+/* No room. Events are refused; state that came with them is tried again without them. */
 static void refuse_group(struct sb_journal *j, struct sb_append *group)
 {
-	j->w.full = true;
-	j->w.full_checked_ns = sb_mono_ns(j->clock);
+	struct sb_append *states = NULL, **tail = &states, *next;
+
 	if (!group_has_events(group))
 		fatal(j, "the disk is full and the journal's reserve is used up");
-	for (struct sb_append *a = group, *next; a; a = next) {
-		next = a->next;
-		j->w.stats.refused_full += !a->state;
-		send_home(a, a->state ? SB_APPEND_FAILED : SB_APPEND_FULL);
+	if (j->w.failed) {
+		deliver_group(group, SB_APPEND_FAILED);
+		return;
 	}
+	j->w.full = true;
+	j->w.full_checked_ns = sb_mono_ns(j->clock);
+	for (struct sb_append *a = group; a; a = next) {
+		next = a->next;
+		if (a->state) {
+			*tail = a;
+			tail = &a->next;
+			continue;
+		}
+		j->w.stats.refused_full++;
+		send_home(a, SB_APPEND_FULL);
+	}
+	*tail = j->w.first;
+	if (!j->w.first && states)
+		j->w.tail = tail;
+	if (states)
+		j->w.first = states;
 }
 
 bool sb_writer_commit(struct sb_journal *j)

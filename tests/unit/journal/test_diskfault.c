@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A disk that refuses, lies, or is full: nothing that came back DURABLE is lost, and what can go on goes on. */
+#include "tests/support/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "tests/unit/journal/ledger.h"
+
+static void reopen(struct ledger *l)
+{
+	if (ledger_open(l) < 0)
+		fail_msg("%s: cannot be opened", l->where);
+}
+
+struct failure {
+	const char *name;
+	enum sim_call call;
+	bool stops; /* a single failure while running may end the process: there is nothing to fall back to */
+};
+
+static const struct failure failures[] = {
+	{ "open", SIM_OPEN, false },
+	{ "pread", SIM_READ, false },
+	{ "pwrite", SIM_WRITE, false },
+	{ "fdatasync", SIM_SYNC, false },
+	{ "truncate", SIM_TRUNCATE, false },
+	{ "allocate", SIM_ALLOCATE, false },
+	{ "size", SIM_SIZE, false },
+	{ "rename", SIM_RENAME, true },
+	{ "unlink", SIM_UNLINK, false },
+	{ "sync_dir", SIM_SYNC_DIR, true },
+	{ "list", SIM_LIST, false },
+	{ "mkdir", SIM_MKDIR, false },
+};
+
+/* false: the play was over before the nth call. */
+static bool play_with_failure(const struct failure *f, uint64_t nth, bool persistent, uint64_t seed)
+{
+	struct ledger l;
+	bool reached;
+
+	ledger_init(&l, seed);
+	snprintf(l.where, sizeof(l.where), "seed %u, %s%s fails at call %u", (unsigned)seed, f->name, persistent ? " always" : "",
+		(unsigned)nth);
+	reopen(&l); /* something to recover */
+	ledger_play(&l, 6);
+	ledger_crash(&l, nth, false);
+	simdisk_fail(l.disk, f->call, nth, EIO, persistent);
+	if (ledger_open(&l) == 0) {
+		ledger_play(&l, 12);
+		if (l.fatal && !persistent && !f->stops)
+			fail_msg("%s: one failure ended it", l.where);
+	}
+	reached = l.disk->calls[f->call] >= l.disk->fault[0].at;
+	if (nth % 2)
+		ledger_crash(&l, nth, false);
+	else
+		ledger_kill(&l);
+	simdisk_heal(l.disk);
+	reopen(&l);
+	ledger_play(&l, 3);
+	ledger_crash(&l, nth + 1, false);
+	reopen(&l);
+	ledger_done(&l);
+	return reached;
+}
+
+static void test_every_call_fails_once_or_from_then_on(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(failures); i++)
+		for (unsigned persistent = 0; persistent < 2; persistent++)
+			for (uint64_t nth = 1; play_with_failure(&failures[i], nth, persistent, 1 + nth % 5) && nth < 200; nth++)
+				;
+}
+
+/* The fdatasync after the one that failed says that all is well. It is not. */
+static void test_a_failed_sync_is_never_believed_again(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct ledger l;
+		struct put *p;
+
+		ledger_init(&l, seed);
+		snprintf(l.where, sizeof(l.where), "seed %u, a sync fails", (unsigned)seed);
+		reopen(&l);
+		ledger_put_events(&l, 2, 3, 500);
+		ledger_commit(&l);
+		simdisk_fail(l.disk, SIM_SYNC, 1, EIO, false);
+		p = ledger_put_events(&l, 2, 3, 500);
+		ledger_commit(&l);
+		assert_int_equal(p->fate, DURABLE);
+		assert_false(l.fatal);
+		assert_int_equal(p->ev[0].due[0].h.at.segment, l.first->ev[0].due[0].h.at.segment + 1); /* in another file */
+		ledger_put_events(&l, 1, 3, 500);
+		ledger_commit(&l);
+		ledger_crash(&l, seed, seed % 2);
+		reopen(&l);
+		ledger_done(&l);
+	}
+}
+
+static void test_short_writes_and_reads_go_on(void **state)
+{
+	struct ledger l;
+
+	(void)state;
+	ledger_init(&l, 1);
+	snprintf(l.where, sizeof(l.where), "short writes");
+	l.disk->write_at_most = 100;
+	l.disk->read_at_most = 333;
+	for (unsigned life = 0; life < 4; life++) {
+		reopen(&l);
+		ledger_play(&l, 10);
+		assert_false(l.fatal);
+		ledger_crash(&l, life, true);
+	}
+	reopen(&l);
+	ledger_done(&l);
+}
+
+/* Events until the disk is full; then outcomes of all of them, which must find room; then room again. */
+static void fill_and_drain(struct ledger *l, uint64_t capacity)
+{
+	uint64_t full = l->full, before = l->durable;
+
+	l->disk->capacity = capacity;
+	for (unsigned i = 0; i < 500 && l->full == full; i++) {
+		ledger_put_events(l, 1, 2, 2000);
+		sb_fake_clock_advance(&l->clock, 10 * SB_NS_PER_MS);
+		ledger_commit(l);
+	}
+	assert_true(l->full > full && l->durable > before);
+	while (l->n_open) {
+		struct put *p = NULL, *e;
+
+		for (unsigned i = 0; i < 16 && l->n_open; i++)
+			p = ledger_put_outcome(l, l->open[l->n_open - 1], false);
+		e = ledger_put_events(l, 1, 1, 100);
+		ledger_commit(l); /* one group asks for both */
+		if (p->fate != DURABLE)
+			fail_msg("%s: an outcome found no room, %u are open", l->where, (unsigned)l->n_open);
+		if (e->fate == DURABLE)
+			break; /* segments went, and there is room again */
+	}
+}
+
+static void test_a_full_disk_takes_outcomes_and_recovers(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct ledger l;
+		uint64_t full;
+
+		ledger_init(&l, seed);
+		snprintf(l.where, sizeof(l.where), "seed %u, full disk", (unsigned)seed);
+		reopen(&l);
+		fill_and_drain(&l, 150000 + seed * 1111);
+		assert_false(l.fatal);
+		l.disk->capacity = 0;
+		sb_fake_clock_advance(&l.clock, 2 * SB_NS_PER_S);
+		full = l.full;
+		ledger_put_events(&l, 1, 2, 100);
+		ledger_commit(&l);
+		assert_int_equal(l.full, full);
+		ledger_crash(&l, seed, false);
+		reopen(&l);
+		ledger_done(&l);
+	}
+}
+
+/* A delivery that nobody finishes holds its segment and all behind it; its outcome lets them go, in order, crash or not. */
+static void release_with_crash(uint64_t seed, uint64_t off_after)
+{
+	struct sb_journal_stats s;
+	struct ledger l;
+	struct due *straggler;
+
+	ledger_init(&l, seed);
+	snprintf(l.where, sizeof(l.where), "seed %u, power off %u after a straggler's outcome", (unsigned)seed, (unsigned)off_after);
+	reopen(&l);
+	straggler = &ledger_put_events(&l, 1, 1, 100)->ev[0].due[0];
+	ledger_commit(&l);
+	for (unsigned i = 0; i < 60; i++) {
+		ledger_put_events(&l, 1, 2, 3000);
+		ledger_commit(&l);
+		while (l.n_open > 1)
+			ledger_put_outcome(&l, l.open[l.open[0] == straggler], false);
+		ledger_commit(&l);
+	}
+	sb_journal_get_stats(l.j, &s);
+	assert_true(s.segments > 5);
+	ledger_put_outcome(&l, straggler, false);
+	l.disk->off_at = off_after ? l.disk->ops + off_after : 0;
+	ledger_commit(&l);
+	sb_journal_get_stats(l.j, &s);
+	if (!off_after && s.segments > 2)
+		fail_msg("%s: %u segments are left, %u deliveries open", l.where, (unsigned)s.segments, (unsigned)s.outstanding);
+	ledger_crash(&l, seed * 100 + off_after, false);
+	reopen(&l);
+	ledger_done(&l);
+}
+
+static void test_segments_go_in_order(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 8; seed++)
+		for (uint64_t off_after = 0; off_after < 20; off_after++)
+			release_with_crash(seed, off_after);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_call_fails_once_or_from_then_on),
+		cmocka_unit_test(test_a_failed_sync_is_never_believed_again),
+		cmocka_unit_test(test_short_writes_and_reads_go_on),
+		cmocka_unit_test(test_a_full_disk_takes_outcomes_and_recovers),
+		cmocka_unit_test(test_segments_go_in_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
