@@ -67,6 +67,7 @@ struct sb_journal {
 		struct sb_mail stop;
 		struct sb_segment_reader segment; /* kept open between reads */
 		bool open;
+		bool grew;                             /* it was the newest when its window was filled */
 	} r;
 
 	pthread_mutex_t lock;

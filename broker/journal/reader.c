@@ -30,7 +30,7 @@ void sb_reader_close(struct sb_journal *j)
 }
 
 /*
- * The segment's reader, at the read's offset. The newest segment grows: its window may be stale, so it is read again.
+ * The segment's reader, at the read's offset. The newest segment grows: its window may be stale, also once another is the newest.
  * 0: it is gone, because it owed nothing; -1: it cannot be read now.
  */
 static int enter_segment(struct sb_journal *j, struct sb_journal_read *r, bool newest)
@@ -43,8 +43,9 @@ static int enter_segment(struct sb_journal *j, struct sb_journal_read *r, bool n
 			return err.code == SB_E_MISSING && !newest ? 0 : -1;
 		j->r.open = true;
 	}
-	if (newest)
+	if (newest || j->r.grew)
 		sb_buf_clear(&j->r.segment.window);
+	j->r.grew = newest;
 	j->r.segment.offset = SB_MAX(r->from.offset, (uint64_t)SB_SEGMENT_HEADER);
 	return 1;
 }

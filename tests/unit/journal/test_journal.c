@@ -221,6 +221,33 @@ static void backlog_is_read_back_with_its_inputs(void **state)
 	}
 }
 
+static void a_reader_that_had_caught_up_sees_what_came_before_the_next_segment(void **state)
+{
+	struct sb_journal_read r = { .target = "invoice", .max_bytes = 1 << 20 };
+	struct sb_journal_stats s;
+	struct sb_handover h[1];
+	uint64_t next, last;
+
+	(void)state;
+	next = put_event("invoice", 1, h);
+	r.from = h[0].at;
+	read_backlog(&r);
+	assert_true(r.end);
+	drop_items(&r);
+	do {
+		last = put_event("invoice", 1, h);
+		sb_journal_get_stats(t.j, &s);
+	} while (s.segments < 3);
+	for (next++; !r.end || next <= last;) {
+		r.min_dno = r.horizon;
+		read_backlog(&r);
+		assert_int_equal(r.damaged, 0);
+		for (unsigned i = 0; i < r.n; i++)
+			assert_int_equal(r.item[i].dno, next++);
+		drop_items(&r);
+	}
+}
+
 static void segments_that_owe_nothing_go_and_the_counts_stay(void **state)
 {
 	struct sb_journal_stats s;
@@ -379,6 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_event_is_numbered_delivered_and_found_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(backlog_is_read_back_with_its_inputs, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reader_that_had_caught_up_sees_what_came_before_the_next_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(segments_that_owe_nothing_go_and_the_counts_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(pauses_positions_attempts_and_generations_survive, setup, teardown),
 		cmocka_unit_test_setup_teardown(dead_letters_hold_their_segment_until_the_table_has_them, setup, teardown),
