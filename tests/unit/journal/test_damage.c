@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that are not as they were written: cut anywhere, or with a bit changed. Only what is damaged is lost, and it is counted. */
+#include "tests/support/test.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/journal/segment.h"
+#include "tests/unit/journal/compare.h"
+
+#define GROUP_BYTES 48 /* of a GROUP frame */
+
+/* A journal with a history, and its last group: where it lies, and which appends are in it. */
+struct tale {
+	struct ledger l;
+	struct put *last;
+	uint64_t segment, start, end;
+	uint64_t last_dno, last_seq; /* before it */
+};
+
+static void path_of(uint64_t segment, char path[64])
+{
+	snprintf(path, 64, "/j/%020" PRIu64 ".seg", segment);
+}
+
+/* Its outcome lets no segment go: a cut that takes the outcome could not have happened after that. */
+static struct due *youngest_open(const struct ledger *l)
+{
+	struct due *d = l->open[0];
+
+	for (size_t i = 1; i < l->n_open; i++)
+		if (l->open[i]->dno > d->dno)
+			d = l->open[i];
+	return d;
+}
+
+static void tale_tell(struct tale *t, uint64_t seed)
+{
+	struct ledger *l = &t->l;
+
+	ledger_init(l, seed);
+	snprintf(l->where, sizeof(l->where), "seed %u", (unsigned)seed);
+	assert_int_equal(ledger_open(l), 0);
+	ledger_play(l, 40);
+	t->last_dno = l->last_dno;
+	t->last_seq = l->last_seq;
+	t->last = ledger_put_events(l, 2, 3, 200);
+	ledger_put_outcome(l, youngest_open(l), true);
+	ledger_put_outcome(l, youngest_open(l), false);
+	ledger_commit(l);
+	t->segment = t->last->ev[0].due[0].h.at.segment;
+	t->start = t->last->ev[0].due[0].h.at.offset - GROUP_BYTES;
+	t->end = t->start + GROUP_BYTES;
+	for (const struct put *p = t->last; p; p = p->next)
+		t->end += p->a.frames.len;
+}
+
+/* ------------------------------------------------------------------------------------------------ cut */
+
+/* Whether the last group is there is to be found out. */
+static void doubt_last_group(struct tale *t)
+{
+	t->l.last_dno = t->last_dno;
+	t->l.last_seq = t->last_seq;
+	for (struct put *p = t->last; p; p = p->next) {
+		p->fate = MAYBE;
+		if (p->finishes)
+			p->finishes->finish = p;
+	}
+}
+
+static void open_cut(struct tale *t, uint64_t cut, bool zeros)
+{
+	struct ledger *l = &t->l;
+	struct simdisk *whole = l->disk;
+	char path[64];
+
+	path_of(t->segment, path);
+	snprintf(l->where, sizeof(l->where), "cut at %u of %u%s", (unsigned)(cut - t->start), (unsigned)(t->end - t->start),
+		zeros ? ", zeros behind it" : "");
+	l->disk = simdisk_clone(whole);
+	simdisk_cut(l->disk, path, cut);
+	if (zeros)
+		simdisk_cut(l->disk, path, l->conf.segment_bytes);
+	doubt_last_group(t);
+	if (ledger_open(l) < 0)
+		fail_msg("%s: cannot be opened", l->where);
+	/* the last record ends in zeros: cut there and filled up again, it is whole */
+	for (const struct put *p = t->last; p; p = p->next)
+		if (p->fate != t->last->fate || (p->fate == DURABLE && cut < t->end - (zeros ? 64 : 0)) ||
+		    (p->fate == ABSENT && cut == t->end))
+			ledger_broken(l, "the last group is there although it was cut, or the other way round", p->number);
+	ledger_close(l);
+	simdisk_free(l->disk);
+	l->disk = whole;
+}
+
+static void test_cut_at_every_byte_of_the_last_group(void **state)
+{
+	struct tale t;
+
+	(void)state;
+	tale_tell(&t, 1);
+	ledger_kill(&t.l);
+	for (uint64_t cut = t.start; cut <= t.end; cut++)
+		for (unsigned zeros = 0; zeros < 2; zeros++)
+			open_cut(&t, cut, zeros);
+	ledger_done(&t.l);
+}
+
+/* ------------------------------------------------------------------------------------------------ bits */
+
+struct harm {
+	const struct ledger *l;
+	uint64_t segment;
+	unsigned missing, again, elsewhere; /* owed and not there; there although it was finished; missing from other segments */
+};
+
+static void see_item(void *arg, const struct sb_backlog_item *it, unsigned target)
+{
+	struct harm *h = arg;
+	const struct happening *e = event_of_item(h->l, it);
+
+	if (!e || e->due[it->ordinal].target != target || e->due[it->ordinal].dno != it->dno)
+		ledger_broken(h->l, "a delivery is not as it was", it->dno);
+	e->due[it->ordinal].seen = true;
+	h->again += e->due[it->ordinal].finish != NULL;
+}
+
+static void count_harm(struct harm *h, struct sb_journal *j)
+{
+	for (unsigned i = 0; i < h->l->n_events; i++)
+		for (uint32_t k = 0; k < h->l->event[i]->n_owed; k++)
+			h->l->event[i]->due[k].seen = false;
+	each_owed(j, see_item, h);
+	for (unsigned i = 0; i < h->l->n_events; i++)
+		for (uint32_t k = 0; k < h->l->event[i]->n_owed; k++) {
+			const struct due *d = &h->l->event[i]->due[k];
+
+			if (d->put->fate == DURABLE && !d->finish && !d->seen) {
+				h->missing++;
+				h->elsewhere += d->h.at.segment != h->segment;
+			}
+		}
+}
+
+static uint64_t counted(const struct ledger *l, struct sb_journal *j)
+{
+	const struct sb_recovery *r = sb_journal_recovery(j);
+	struct sb_audit a;
+	struct sb_err err;
+
+	if (sb_journal_audit(&l->disk->vfs, l->conf.dir, &a, &err) == 0)
+		sb_audit_done(&a);
+	return r->corrupt_records + r->torn_bytes;
+}
+
+/* Opens a copy of the disk with one bit changed. */
+static void open_flipped(struct tale *t, uint64_t segment, uint64_t bit)
+{
+	struct harm h = { .l = &t->l, .segment = segment };
+	bool header = bit / 8 < SB_SEGMENT_HEADER, last = segment == t->segment && bit / 8 >= t->start;
+	struct simdisk *d = simdisk_clone(t->l.disk);
+	struct sb_journal *j;
+	struct sb_err err;
+	char path[64];
+
+	snprintf(t->l.where, sizeof(t->l.where), "segment %u, bit %u of byte %u", (unsigned)segment, (unsigned)bit % 8,
+		(unsigned)(bit / 8));
+	path_of(segment, path);
+	simdisk_flip(d, path, bit);
+	if (sb_journal_open(&d->vfs, &t->l.clock.clock, &t->l.conf, &j, &err) < 0) {
+		if (!header || err.code != SB_E_VERSION)
+			ledger_broken(&t->l, err.msg, 0);
+		simdisk_free(d);
+		return;
+	}
+	count_harm(&h, j);
+	if (h.elsewhere || (!header && !last && (h.missing > 4 || h.again > 1)))
+		ledger_broken(&t->l, "more is lost than what is damaged", h.missing + h.again);
+	if ((h.missing || h.again) && !counted(&t->l, j))
+		ledger_broken(&t->l, "damage was not counted", h.missing + h.again);
+	sb_journal_close(j);
+	simdisk_free(d);
+}
+
+/* A segment that is there, and a byte in it that matters. */
+static void open_flipped_somewhere(struct tale *t, struct sb_rand *rand, bool in_header)
+{
+	uint64_t segment, end;
+	char path[64];
+
+	do {
+		segment = 1 + sb_rand_below(rand, t->segment);
+		path_of(segment, path);
+	} while (simdisk_file_size(t->l.disk, path) < 0);
+	end = segment == t->segment ? t->end : (uint64_t)simdisk_file_size(t->l.disk, path);
+	open_flipped(t, segment,
+		in_header ? sb_rand_below(rand, 64 * 8) : (SB_SEGMENT_HEADER + sb_rand_below(rand, end - SB_SEGMENT_HEADER)) * 8 +
+								  sb_rand_below(rand, 8));
+}
+
+static void test_any_bit_may_be_wrong(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct tale t;
+		struct sb_rand rand;
+
+		tale_tell(&t, seed);
+		ledger_kill(&t.l);
+		sb_rand_seed(&rand, seed);
+		for (unsigned i = 0; i < 400; i++)
+			open_flipped_somewhere(&t, &rand, i % 8 == 0);
+		ledger_done(&t.l);
+	}
+}
+
+/* A second recovery after a segment was set aside still finds all the others, whole. */
+static void test_a_segment_set_aside_takes_no_other_with_it(void **state)
+{
+	struct tale t;
+
+	(void)state;
+	tale_tell(&t, 2);
+	ledger_kill(&t.l);
+	for (uint64_t segment = 1; segment <= t.segment; segment++) {
+		struct harm h = { .l = &t.l, .segment = segment };
+		struct simdisk *d = simdisk_clone(t.l.disk);
+		struct sb_journal *j;
+		struct sb_err err;
+		char path[64];
+
+		snprintf(t.l.where, sizeof(t.l.where), "segment %u is set aside", (unsigned)segment);
+		path_of(segment, path);
+		if (simdisk_file_size(d, path) > 0) {
+			simdisk_flip(d, path, 0);
+			for (unsigned i = 0; i < 3; i++) {
+				assert_int_equal(sb_journal_open(&d->vfs, &t.l.clock.clock, &t.l.conf, &j, &err), 0);
+				count_harm(&h, j);
+				if (h.elsewhere)
+					ledger_broken(&t.l, "deliveries of other segments are gone", h.elsewhere);
+				sb_journal_close(j);
+			}
+		}
+		simdisk_free(d);
+	}
+	ledger_done(&t.l);
+}
+
+static void test_an_operator_may_want_to_stop_instead(void **state)
+{
+	struct sb_journal *j;
+	struct sb_err err;
+	struct tale t;
+	char path[64];
+
+	(void)state;
+	tale_tell(&t, 3);
+	ledger_kill(&t.l);
+	path_of(t.segment, path);
+	simdisk_flip(t.l.disk, path, (t.start - 20) * 8); /* in the group before the last */
+	t.l.conf.stop_on_corruption = true;
+	assert_int_equal(sb_journal_open(&t.l.disk->vfs, &t.l.clock.clock, &t.l.conf, &j, &err), -1);
+	assert_int_equal(err.code, SB_E_CORRUPT);
+	simdisk_flip(t.l.disk, path, (t.start - 20) * 8);
+	assert_int_equal(ledger_open(&t.l), 0); /* nothing was changed */
+	ledger_done(&t.l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cut_at_every_byte_of_the_last_group),
+		cmocka_unit_test(test_any_bit_may_be_wrong),
+		cmocka_unit_test(test_a_segment_set_aside_takes_no_other_with_it),
+		cmocka_unit_test(test_an_operator_may_want_to_stop_instead),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
