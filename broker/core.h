@@ -71,7 +71,6 @@ struct sb_target_slot {
 	struct sb_env env;              /* of the home shard */
 	struct sb_target target;
 	struct sb_target_policy policy;
-	const struct sb_path *order_by; /* NULL: no order */
 	struct sb_target_slot *dead_letter; /* NULL: the table */
 	struct sb_dispatch *dispatch;
 	struct sb_link home_link;       /* in the home shard's list */
@@ -118,12 +117,18 @@ struct sb_rule_stat {
 	sb_counter matched, shadowed;
 };
 
+/* From a rule to one of its targets. `conf` is this generation's, for every shard to read; the slot's policy is its home's. */
+struct sb_way {
+	struct sb_target_slot *slot;
+	const struct sb_target_conf *conf;
+};
+
 /* One generation. */
 struct sb_plan {
 	atomic_uint refs;
 	uint64_t generation;
 	struct sb_ruleset *rules;
-	struct sb_target_slot ***rule_target; /* [rule index][target index] */
+	struct sb_way **way;                  /* [rule index][target index] */
 	struct sb_rule_stat **rule_stat;      /* [rule index] */
 	struct sb_map buses;                  /* name -> interned name (the same pointer) */
 	struct sb_map targets;                /* name -> struct sb_target_slot * */

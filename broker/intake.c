@@ -15,6 +15,7 @@
 #include "broker/base/crc32c.h"
 #include "broker/base/fault.h"
 #include "broker/base/path.h"
+#include "broker/config.h"
 
 #define GROUP_BYTES_MAX (96u << 20)
 #define INPUT_BYTES_MAX (2u << 20)
@@ -117,14 +118,14 @@ static void owe(struct intake *in, const struct sb_owed *o)
 }
 
 /* Events whose key is absent have no order among each other. */
-static uint32_t lane_of(const struct sb_target_slot *slot, const struct sb_event *ev)
+static uint32_t lane_of(const struct sb_path *order_by, const struct sb_event *ev)
 {
 	uint32_t node;
 	struct sb_slice raw;
 
-	if (!slot->order_by)
+	if (!order_by)
 		return 0;
-	node = sb_path_find(slot->order_by, &ev->tape);
+	node = sb_path_find(order_by, &ev->tape);
 	if (node == UINT32_MAX)
 		return 0;
 	raw = sb_json_raw(&ev->tape, node);
@@ -172,15 +173,16 @@ static void render_input(struct intake *in, const struct sb_rule *rule, const st
 }
 
 /* Takes room, makes the delivery and its owed entry. -1: the target refuses by max_queue. */
-static int owe_target(struct intake *in, struct sb_event *ev, struct sb_target_slot *slot, struct sb_owed *o)
+static int owe_target(struct intake *in, struct sb_event *ev, const struct sb_way *way, struct sb_owed *o)
 {
+	struct sb_target_slot *slot = way->slot;
 	struct sb_delivery *dl;
 	char *input = NULL;
 
 	o->target = slot->name;
-	o->lane = lane_of(slot, ev);
+	o->lane = way->conf ? lane_of(way->conf->order_by, ev) : 0;
 	if (!sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
-		if (slot->policy.on_full == SB_ON_FULL_REFUSE)
+		if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE)
 			return -1;
 		stillborn(o, &in->shard->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
 		sb_count(&slot->dead_queue_full, 1);
@@ -212,12 +214,12 @@ static int owe_rule(struct intake *in, struct sb_event *ev, const struct sb_rule
 	}
 	sb_count(&plan->rule_stat[rule->index]->matched, 1);
 	for (size_t i = 0; i < rule->n_targets; i++) {
-		struct sb_target_slot *slot = plan->rule_target[rule->index][i];
+		const struct sb_way *way = &plan->way[rule->index][i];
 		struct sb_owed o = { .rule = rule->name };
 
 		render_input(in, rule, rule->target[i].input, ev, &o);
-		if (owe_target(in, ev, slot, &o) < 0)
-			return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", slot->name);
+		if (owe_target(in, ev, way, &o) < 0)
+			return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", way->slot->name);
 	}
 	return 0;
 }
@@ -236,10 +238,12 @@ static int owe_matches(struct intake *in, struct sb_event *ev, struct sb_refusal
 static int owe_only(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
 {
 	struct sb_owed o = { .rule = only->rule, .flags = only->flags, .input = only->input };
+	/* no conf: the target has left the configuration since */
+	const struct sb_way way = { only->target, sb_config_target(in->shard->plan->config, only->target->name) };
 
 	if (only->input.n)
 		o.flags |= SB_OWED_INPUT;
-	if (owe_target(in, ev, only->target, &o) < 0)
+	if (owe_target(in, ev, &way, &o) < 0)
 		return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", only->target->name);
 	return 0;
 }

@@ -17,8 +17,8 @@ void sb_plan_unref(struct sb_plan *p)
 	if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < p->rules->n; i++)
-		free(p->rule_target[i]);
-	free(p->rule_target);
+		free(p->way[i]);
+	free(p->way);
 	free(p->rule_stat);
 	sb_map_done(&p->buses);
 	sb_map_done(&p->targets);
@@ -70,7 +70,6 @@ static struct sb_target_slot *new_target(struct sb_slots *s, const struct sb_con
 	slot->core = s->core;
 	slot->home = s->core->shard[s->next_home++ % s->core->n_shards];
 	slot->policy = c->policy;
-	slot->order_by = c->order_by;
 	slot->target.conf = c->conf;
 	sb_list_init(&slot->home_link);
 	atomic_init(&slot->paused, was_paused(s->core, "target", c->name));
@@ -159,16 +158,19 @@ static void bind_rules(struct sb_slots *s, struct sb_plan *p)
 {
 	struct sb_ruleset *rules = p->rules;
 
-	p->rule_target = sb_xcalloc((rules->n + 1) * sizeof(struct sb_target_slot **));
+	p->way = sb_xcalloc((rules->n + 1) * sizeof(struct sb_way *));
 	p->rule_stat = sb_xcalloc((rules->n + 1) * sizeof(struct sb_rule_stat *));
 	for (size_t i = 0; i < rules->n; i++) {
 		const struct sb_rule *r = &rules->rule[i];
 
 		p->rule_stat[i] = rule_stat(s, r);
-		p->rule_target[i] = sb_xcalloc((r->n_targets + 1) * sizeof(struct sb_target_slot *));
+		p->way[i] = sb_xcalloc((r->n_targets + 1) * sizeof(struct sb_way));
 		for (size_t k = 0; k < r->n_targets; k++) {
-			p->rule_target[i][k] = sb_map_get(&p->targets, sb_slice_str(r->target[k].target));
-			SB_ASSERT(p->rule_target[i][k]); /* the configuration was checked */
+			struct sb_way *w = &p->way[i][k];
+
+			w->slot = sb_map_get(&p->targets, sb_slice_str(r->target[k].target));
+			w->conf = sb_config_target(p->config, r->target[k].target);
+			SB_ASSERT(w->slot && w->conf); /* the configuration was checked */
 		}
 	}
 }

@@ -73,7 +73,6 @@ static void set_policy(struct sb_shard *s, void *arg)
 
 	(void)s;
 	c->slot->policy = c->conf->policy;
-	c->slot->order_by = c->conf->order_by;
 	c->slot->dead_letter = c->conf->dead_letter ? sb_map_get(&c->plan->targets, sb_slice_str(c->conf->dead_letter)) : NULL;
 	c->slot->target.concurrency = c->conf->policy.concurrency;
 	c->slot->target.timeout_ms = c->conf->policy.timeout_ms;
