@@ -9,6 +9,7 @@
 
 #include "broker/base/crc32c.h"
 #include "broker/base/event.h"
+#include "broker/journal/frame.h"
 #include "tests/unit/journal/compare.h"
 
 static const char *const target_names[LEDGER_TARGETS] = { "t0", "t1", "t2", "t3" };
@@ -207,6 +208,24 @@ struct put *ledger_put_outcome(struct ledger *l, struct due *d, bool dead)
 	struct put *p = put_new(l, true);
 
 	add_outcome(p, d, dead);
+	return submit(p);
+}
+
+struct put *ledger_put_position(struct ledger *l)
+{
+	struct put *p = put_new(l, true);
+
+	add_position(p);
+	return submit(p);
+}
+
+struct put *ledger_put_unknown(struct ledger *l, uint8_t flags)
+{
+	struct put *p = put_new(l, true);
+
+	assert_int_equal(sb_frame_begin(&p->a.frames, (enum sb_record_type)(SB_REC_SEAL + 1), flags), 0);
+	assert_int_equal(sb_frame_end(&p->a.frames, 0, 0), 0);
+	p->n_frames++;
 	return submit(p);
 }
 

@@ -249,6 +249,85 @@ static void test_a_segment_set_aside_takes_no_other_with_it(void **state)
 	ledger_done(&t.l);
 }
 
+/* Segments end where they end, not where the one that was set aside ended. */
+static void test_a_long_segment_before_a_short_one(void **state)
+{
+	struct ledger l;
+	struct harm h = { .l = &l, .segment = 2 };
+
+	(void)state;
+	ledger_init(&l, 1);
+	for (unsigned life = 0; life < 3; life++) {
+		assert_int_equal(ledger_open(&l), 0);
+		ledger_put_events(&l, life ? 1 : PUT_EVENTS, 3, life ? 10 : 2000);
+		ledger_commit(&l);
+		ledger_close(&l);
+	}
+	simdisk_flip(l.disk, "/j/00000000000000000002.seg", 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sb_journal *j;
+		struct sb_err err;
+
+		assert_int_equal(sb_journal_open(&l.disk->vfs, &l.clock.clock, &l.conf, &j, &err), 0);
+		count_harm(&h, j);
+		sb_journal_close(j);
+		assert_int_equal(h.elsewhere, 0);
+		assert_true(h.missing > 0);
+	}
+	ledger_done(&l);
+}
+
+/* What the oldest CHECKPOINT knew, the next one knows. */
+static void test_a_checkpoint_is_damaged(void **state)
+{
+	const struct sb_slice *v;
+	struct ledger l;
+	struct sb_journal *j;
+	struct sb_err err;
+
+	(void)state;
+	ledger_init(&l, 1);
+	for (unsigned life = 0; life < 3; life++) {
+		assert_int_equal(ledger_open(&l), 0);
+		if (life == 0)
+			ledger_put_position(&l);
+		else
+			ledger_put_events(&l, 1, 1, 100);
+		ledger_commit(&l);
+		ledger_close(&l);
+	}
+	assert_int_equal(simdisk_file_size(l.disk, "/j/00000000000000000001.seg"), -1);
+	simdisk_flip(l.disk, "/j/00000000000000000002.seg", (SB_SEGMENT_HEADER + 30) * 8);
+	assert_int_equal(sb_journal_open(&l.disk->vfs, &l.clock.clock, &l.conf, &j, &err), 0);
+	v = sb_map_get(&sb_journal_recovery(j)->positions, SB_SLICE("feed"));
+	assert_non_null(v);
+	assert_true(sb_slice_eq_str(*v, "1"));
+	assert_int_equal(sb_journal_recovery(j)->corrupt_records, 1);
+	sb_journal_close(j);
+	ledger_done(&l);
+}
+
+/* A record that a later version wrote: skipped if it says that it may be, otherwise nothing is touched. */
+static void test_a_record_of_a_later_version(void **state)
+{
+	(void)state;
+	for (unsigned flags = 0; flags <= SB_FRAME_IGNORABLE; flags++) {
+		struct ledger l;
+		int64_t size;
+
+		ledger_init(&l, 1);
+		assert_int_equal(ledger_open(&l), 0);
+		ledger_put_unknown(&l, (uint8_t)flags);
+		ledger_put_events(&l, 1, 2, 100);
+		ledger_commit(&l);
+		ledger_kill(&l);
+		size = simdisk_file_size(l.disk, "/j/00000000000000000001.seg");
+		assert_int_equal(ledger_open(&l), flags ? 0 : -1);
+		assert_int_equal(simdisk_file_size(l.disk, "/j/00000000000000000001.seg") == size, !flags);
+		ledger_done(&l);
+	}
+}
+
 static void test_an_operator_may_want_to_stop_instead(void **state)
 {
 	struct sb_journal *j;
@@ -275,6 +354,9 @@ int main(void)
 		cmocka_unit_test(test_cut_at_every_byte_of_the_last_group),
 		cmocka_unit_test(test_any_bit_may_be_wrong),
 		cmocka_unit_test(test_a_segment_set_aside_takes_no_other_with_it),
+		cmocka_unit_test(test_a_long_segment_before_a_short_one),
+		cmocka_unit_test(test_a_checkpoint_is_damaged),
+		cmocka_unit_test(test_a_record_of_a_later_version),
 		cmocka_unit_test(test_an_operator_may_want_to_stop_instead),
 	};
 

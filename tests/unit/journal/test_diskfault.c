@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "tests/unit/journal/ledger.h"
+#include "tests/unit/journal/compare.h"
 
 static void reopen(struct ledger *l)
 {
@@ -98,6 +98,114 @@ static void test_a_failed_sync_is_never_believed_again(void **state)
 		ledger_commit(&l);
 		ledger_crash(&l, seed, seed % 2);
 		reopen(&l);
+		ledger_done(&l);
+	}
+}
+
+/* One delivery is open and the newest segment has no room for 6 kB of events. */
+static struct due *fill_segment(struct ledger *l, uint64_t seed, const char *what)
+{
+	uint64_t used = 0;
+
+	ledger_init(l, seed);
+	snprintf(l->where, sizeof(l->where), "seed %u, %s", (unsigned)seed, what);
+	reopen(l);
+	while (used < l->conf.segment_bytes - 6000) {
+		struct put *p = ledger_put_events(l, 1, 1, 900);
+
+		ledger_commit(l);
+		assert_int_equal(p->ev[0].due[0].h.at.segment, 1);
+		used = p->ev[0].due[0].h.at.offset + p->a.frames.len;
+	}
+	return l->open[0];
+}
+
+/* 6 kB of events, one group; returns one of them. */
+static struct put *put_many(struct ledger *l)
+{
+	struct put *p = NULL;
+
+	for (size_t bytes = 0; bytes < 6000; bytes += p->a.frames.len)
+		p = ledger_put_events(l, 1, 1, 900);
+	return p;
+}
+
+struct roll_failure {
+	uint64_t writes;         /* that fail, from the second on: the first is the SEAL */
+	enum fate events, state; /* of one group that needs a new segment */
+};
+
+/* A new segment that cannot be written is replaced by another; when that fails, too, only events are refused. */
+static void test_a_new_segment_may_fail(void **state)
+{
+	static const struct roll_failure cases[] = { { 1, DURABLE, DURABLE }, { 2, ABSENT, DURABLE } };
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		struct ledger l;
+		struct due *d = fill_segment(&l, 1, "a new segment fails");
+		struct put *outcome, *events;
+
+		for (uint64_t n = 0; n < cases[i].writes; n++)
+			simdisk_fail(l.disk, SIM_WRITE, 2 + n, EIO, false);
+		outcome = ledger_put_outcome(&l, d, false);
+		events = put_many(&l);
+		ledger_commit(&l);
+		if (l.fatal || outcome->fate != cases[i].state || events->fate != cases[i].events)
+			fail_msg("row %zu: %s, outcome %d, events %d", i, l.fatal ? "stopped" : "went on", outcome->fate, events->fate);
+		ledger_crash(&l, i, false);
+		simdisk_heal(l.disk);
+		reopen(&l);
+		ledger_done(&l);
+	}
+}
+
+/* The new segment is there, but perhaps not after a crash: neither it nor the one before may be written. */
+static void test_a_name_that_may_not_last_ends_it(void **state)
+{
+	struct ledger l;
+
+	(void)state;
+	fill_segment(&l, 1, "a new segment's name is not synced");
+	simdisk_fail(l.disk, SIM_SYNC_DIR, 1, EIO, false);
+	simdisk_fail(l.disk, SIM_SYNC_DIR, 2, EIO, false);
+	put_many(&l);
+	ledger_commit(&l);
+	sb_fake_clock_advance(&l.clock, 2 * SB_NS_PER_S);
+	ledger_put_events(&l, 1, 1, 100); /* it would fit into the old one */
+	ledger_commit(&l);
+	assert_true(l.fatal);
+	simdisk_heal(l.disk);
+	ledger_kill(&l);
+	reopen(&l);
+	ledger_done(&l);
+}
+
+static void count_item(void *arg, const struct sb_backlog_item *it, unsigned target)
+{
+	(void)it;
+	(void)target;
+	++*(unsigned *)arg;
+}
+
+/* What lies behind a segment's end was written again in the next one, and is not read, even if that cannot be opened now. */
+static void test_a_failed_group_is_not_read(void **state)
+{
+	(void)state;
+	for (uint64_t nth = 1; nth <= 8; nth++) {
+		struct ledger l;
+		unsigned n = 0;
+
+		fill_segment(&l, nth, "a group failed");
+		simdisk_fail(l.disk, SIM_SYNC, 1, EIO, false);
+		ledger_put_events(&l, 1, 1, 100);
+		ledger_commit(&l);
+		simdisk_heal(l.disk);
+		simdisk_fail(l.disk, SIM_OPEN, nth, EIO, false);
+		simdisk_fail(l.disk, SIM_READ, nth, EIO, false);
+		each_owed(l.j, count_item, &n);
+		if (n != l.n_open)
+			fail_msg("open and read %u fail: %u deliveries are read, %zu are owed", (unsigned)nth, n, l.n_open);
 		ledger_done(&l);
 	}
 }
@@ -216,6 +324,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_call_fails_once_or_from_then_on),
 		cmocka_unit_test(test_a_failed_sync_is_never_believed_again),
+		cmocka_unit_test(test_a_new_segment_may_fail),
+		cmocka_unit_test(test_a_name_that_may_not_last_ends_it),
+		cmocka_unit_test(test_a_failed_group_is_not_read),
 		cmocka_unit_test(test_short_writes_and_reads_go_on),
 		cmocka_unit_test(test_a_full_disk_takes_outcomes_and_recovers),
 		cmocka_unit_test(test_segments_go_in_order),
