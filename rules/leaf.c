@@ -154,17 +154,22 @@ static int literal_number(struct compile *c, const struct sb_node *n, struct sb_
 	return 0;
 }
 
-static int numeric_operand(struct compile *c, const struct sb_node *n, double *ret)
+static int incomparable(struct compile *c, const struct sb_node *n, const char *op)
 {
 	struct sb_err err;
 
+	sb_fail(&err, SB_E_PATTERN, "%s: `%.*s` cannot be compared without loss", op, SB_SLICE_ARG(n->text));
+	sb_hint(&err, "at most 17 significant digits, and the shortest way to write the number");
+	return sb_pattern_error(c->diags, n, &err);
+}
+
+static int numeric_operand(struct compile *c, const struct sb_node *n, double *ret)
+{
 	if (n->kind != SB_NODE_NUMBER)
 		return expected(c, n, "numeric", "numbers to compare with");
 	if (sb_number_is_json(n->text) && sb_number_comparable(n->text, ret))
 		return 0;
-	sb_fail(&err, SB_E_PATTERN, "numeric: `%.*s` cannot be compared without loss", SB_SLICE_ARG(n->text));
-	sb_hint(&err, "at most 17 significant digits, and the shortest way to write the number");
-	return sb_pattern_error(c->diags, n, &err);
+	return incomparable(c, n, "numeric");
 }
 
 static bool is_word(const struct sb_node *n, const char *a, const char *b)
@@ -230,8 +235,11 @@ static int op_numeric(struct compile *c, const struct sb_node *n, struct sb_leaf
 
 static int but_value(struct compile *c, const struct sb_node *n, struct sb_leaf *ret)
 {
-	if (n->kind == SB_NODE_NUMBER)
-		return literal_number(c, n, ret);
+	if (n->kind == SB_NODE_NUMBER) {
+		if (literal_number(c, n, ret) < 0)
+			return -1;
+		return ret->comparable ? 0 : incomparable(c, n, "anything-but");
+	}
 	if (n->kind != SB_NODE_STRING)
 		return expected(c, n, "anything-but", "strings or numbers");
 	ret->kind = SB_LEAF_STRING; /* addresses are not canonicalised here */

@@ -67,11 +67,36 @@ static bool same_decimal(const char *a, const char *b)
 	return na != SIZE_MAX && na == nb && memcmp(digits[0], digits[1], na) == 0 && (na == 0 || exp[0] == exp[1]);
 }
 
+/* One more in the last digit of "d.ddde-xx"; false: all of them are nines. */
+static bool next_up(char *text)
+{
+	char *p = text + strcspn(text, "e");
+
+	while (p-- > text) {
+		if (*p < '0' || *p > '9')
+			continue;
+		if (*p != '9') {
+			++*p;
+			return true;
+		}
+		*p = '0';
+	}
+	return false;
+}
+
+/*
+ * The shortest decimal that reads back as v and, of those, the nearest; two digits at least, as Java has it (4.9e-324, not
+ * 5e-324). A power of two is the one place where the nearest decimal may miss while the next one away from zero does not: its
+ * neighbour towards zero is half as far.
+ */
 static void shortest(double v, char *out, size_t size)
 {
-	for (int precision = 1; precision <= 17; precision++) {
+	int exp;
+	bool power_of_two = fabs(frexp(v, &exp)) == 0.5;
+
+	for (int precision = 2; precision <= 17; precision++) {
 		snprintf(out, size, "%.*e", precision - 1, v);
-		if (strtod(out, NULL) == v)
+		if (strtod(out, NULL) == v || (power_of_two && next_up(out) && strtod(out, NULL) == v))
 			return;
 	}
 }

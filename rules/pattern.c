@@ -145,10 +145,23 @@ static int enter(struct compiler *c, const struct sb_node *item)
 	return -1;
 }
 
+static void reserved(struct compiler *c, const struct sb_node *item)
+{
+	struct sb_err err;
+
+	sb_fail(&err, SB_E_PATTERN, "`%s` is a reserved word and cannot be a field inside `$or`", item->key->text.p);
+	sb_hint(&err, "an operator stands in a list: field: [{%s: ...}]", item->key->text.p);
+	error_at_key(c, item, &err);
+}
+
 static void compile_member(struct compiler *c, struct level *l, const struct sb_node *item)
 {
 	size_t before = c->path.len;
 
+	if (l->spot && sb_reserved_word(item->key->text)) {
+		reserved(c, item);
+		return;
+	}
 	if (enter(c, item) < 0)
 		return;
 	if (item->kind == SB_NODE_MAP)
@@ -190,24 +203,6 @@ static void compile_pattern(struct compiler *c, struct level *l, const struct sb
 	compile_map(c, l, map);
 }
 
-static bool reserved_inside(struct compiler *c, const struct sb_node *branch)
-{
-	bool found = false;
-
-	for (size_t i = 0; i < branch->n; i++) {
-		struct sb_err err;
-
-		if (!sb_reserved_word(branch->item[i]->key->text))
-			continue;
-		sb_fail(&err, SB_E_PATTERN, "`%s` is a reserved word and cannot be a field inside `$or`",
-			branch->item[i]->key->text.p);
-		sb_hint(&err, "an operator stands in a list: field: [{%s: ...}]", branch->item[i]->key->text.p);
-		error_at_key(c, branch->item[i], &err);
-		found = true;
-	}
-	return found;
-}
-
 static void too_many(struct compiler *c, const struct sb_node *item)
 {
 	struct sb_err err;
@@ -233,8 +228,6 @@ static uint32_t compile_branches(
 			error_at(c, branch, "every branch of `$or` is a map", "$or: [{a: [1]}, {b: [2]}]");
 			continue;
 		}
-		if (reserved_inside(c, branch))
-			continue;
 		compile_pattern(c, &inner, branch);
 		fields = SB_MAX(fields, inner.fields);
 		combinations += inner.combinations;

@@ -61,7 +61,7 @@ int sb_leaf_compile(struct sb_arena *a, const struct sb_node *n, struct sb_leaf 
 /* Does a scalar hold? `s` is a string's decoded value, else the raw text. */
 bool sb_leaf_holds(const struct sb_leaf *l, enum sb_json_kind kind, struct sb_slice s);
 bool sb_wildcard_match(struct sb_slice pattern, struct sb_slice s);
-/* A word that `$or` branches may not use as a field's name: today's operators, and names kept for later ones. */
+/* A word that no field inside `$or` may be named, however deep: today's operators, and names kept for later ones. */
 bool sb_reserved_word(struct sb_slice s);
 
 /* Reports with place and path; returns -1. */
