@@ -17,8 +17,7 @@
  * The work list is a stack: each level puts the constraints for the next one on top and takes them off again.
  *
  * One path may be spelled in several ways ({"a.b": 1, "a": {"b": 2}}). Each is tried, and an absence must hold in all. Trying
- * costs budget in proportion to the event; when somebody sends an event that is made of such spellings and it is used up,
- * the event does not match.
+ * costs budget; when somebody sends an event that is made of such spellings and it is used up, the event does not match.
  */
 #include "rules/pattern.h"
 
@@ -38,8 +37,9 @@ struct constraint {
 };
 
 #define INLINE_CONSTRAINTS 48
-#define BUDGET_EVENTS                                                                                                  \
-	64             /* how many times the event's size trying spellings may cost, for each combination of branches */
+/* What trying may cost, in nodes, for each combination of branches: no small event comes near it, no large one is slow. */
+#define BUDGET_LEAST 50000
+#define BUDGET_EVENTS 64
 #define TRIES_MAX 2000 /* nested; each is a few stack frames */
 
 struct match {
@@ -377,20 +377,47 @@ static bool nothing_required(struct match *m, uint32_t array, struct span list)
 	return false;
 }
 
+static uint32_t count_required(const struct match *m, struct span list)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = list.from; i < list.to; i++)
+		n += m->work[i].mode == REQUIRED;
+	return n;
+}
+
+/*
+ * A scalar satisfied `c`, and an absence failed beside it. An element that satisfies `c` too may be one where it does not.
+ */
+static bool choose_element_for(struct match *m, uint32_t array, struct constraint c, struct span left)
+{
+	if (count_required(m, left) == left.to - left.from || !pay(m, array))
+		return false;
+	c.mode = REQUIRED;
+	push(m, c);
+	return in_one_element(m, array, (struct span){ left.from, m->n });
+}
+
 static bool array_holds(struct match *m, uint32_t array, struct span list)
 {
 	struct span left = { m->n, m->n };
-	bool required = false;
+	uint32_t by_scalar = UINT32_MAX; /* one at most: a pattern constrains a path once */
 
-	for (uint32_t i = list.from; i < list.to; i++)
+	for (uint32_t i = list.from; i < list.to; i++) {
+		uint32_t before = m->n;
+
 		if (!ask_scalars(m, array, m->work[i]))
 			return false;
+		if (m->n == before)
+			by_scalar = i;
+	}
 	left.to = m->n;
-	for (uint32_t i = left.from; i < left.to; i++)
-		required |= m->work[i].mode == REQUIRED;
 	if (left.from == left.to)
 		return true;
-	return required ? in_one_element(m, array, left) : nothing_required(m, array, left);
+	if (count_required(m, left) ? in_one_element(m, array, left) : nothing_required(m, array, left))
+		return true;
+	m->n = left.to;
+	return by_scalar != UINT32_MAX && choose_element_for(m, array, m->work[by_scalar], left);
 }
 
 /* ------------------------------------------------------------------------------------------------ patterns */
@@ -426,7 +453,7 @@ static void push_fields(struct match *m, const struct sb_pattern *p)
 static bool ask_root(struct match *m, struct span list)
 {
 	m->tries = 0;
-	m->budget = (int64_t)m->tape->n * BUDGET_EVENTS;
+	m->budget = BUDGET_LEAST + (int64_t)m->tape->n * BUDGET_EVENTS;
 	return holds(m, 0, list);
 }
 
