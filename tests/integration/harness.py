@@ -157,6 +157,10 @@ class Daemon:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
 
+    def freeze(self):
+        """Nothing more is said or done by any of its threads, wherever they are; kill() ends it."""
+        self.process.send_signal(signal.SIGSTOP)
+
     def stop(self, sig=signal.SIGTERM):
         """Asks the process to end; gives its exit code."""
         self.process.send_signal(sig)
