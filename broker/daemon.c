@@ -16,6 +16,7 @@
 
 #include "broker/base/log.h"
 #include "broker/exit.h"
+#include "broker/storage.h"
 #include "executor/proc.h"
 
 #define LOCK_PATIENCE_MS 5000
@@ -72,74 +73,12 @@ static void journal_died(void *arg, const struct sb_err *err)
 	_exit(SB_EXIT_UNREACHABLE);
 }
 
-struct pending {
-	struct sb_slice *id;
-	size_t n;
-	struct sb_deadletters *table;
-	struct sb_err *err;
-};
-
-static int note_redrive(void *arg, struct sb_slice id, enum sb_redrive_state st)
-{
-	struct pending *p = arg;
-
-	if (st == SB_REDRIVE_DELIVERED)
-		return sb_deadletters_delivered(p->table, id, p->err);
-	if (st == SB_REDRIVE_PENDING) {
-		p->id = sb_xrealloc(p->id, (p->n + 1) * sizeof(*p->id));
-		p->id[p->n++] = id;
-	}
-	return 0;
-}
-
-static int store_missing(void *arg, const struct sb_dead_record *rec, uint64_t seq)
-{
-	struct pending *p = arg;
-
-	return sb_deadletters_store(p->table, rec, &seq, 1, p->err);
-}
-
-/* The table catches up with the journal: letters it missed, redrives that ended while nobody looked. */
-static int reconcile_letters(struct sb_daemon *d, struct sb_deadletters *table, struct sb_err *err)
-{
-	struct pending p = { .table = table, .err = err };
-	struct sb_journal *j = d->core.journal;
-	uint64_t last;
-	int bad;
-
-	bad = sb_deadletters_last_seq(table, &last, err) < 0 || sb_recovery_dead(j, last, store_missing, &p, err) < 0 ||
-	      sb_recovery_redrives(j, note_redrive, &p, err) < 0 || sb_deadletters_reconcile(table, p.id, p.n, err) < 0 ||
-	      sb_deadletters_last_seq(table, &last, err) < 0;
-	free(p.id);
-	if (!bad)
-		sb_journal_released(j, last);
-	return bad ? -1 : 0;
-}
-
 static int open_storage(struct sb_daemon *d, struct sb_err *err)
 {
-	struct sb_deadletters *table;
-	const struct sb_recovery *r;
-	char path[4096];
-
-	if (sb_journal_open(&sb_vfs_system, d->core.clock, &d->config->journal, &d->core.journal, err) < 0)
+	if (sb_storage_open(&d->core, &sb_vfs_system, d->config, true, err) < 0)
 		return -1;
 	sb_journal_on_fatal(d->core.journal, journal_died, d);
-	r = sb_journal_recovery(d->core.journal);
-	if (r->records)
-		sb_log(SB_LOG_INFO, "journal recovered", KI("records", r->records), KI("segments", r->segments),
-			KI("outstanding_targets", r->targets.n), KI("torn_bytes", r->torn_bytes), KI("took_ms", r->took_ms));
-	if (r->corrupt_records)
-		sb_log(SB_LOG_ERROR, "damaged records in the journal, kept in quarantine", KI("records", r->corrupt_records),
-			KI("segments", r->quarantined_segments));
-	snprintf(path, sizeof(path), "%s/dead-letters.db", d->config->data_dir);
-	if (sb_deadletters_open(path, false, &d->config->dead_letters, &table, err) < 0)
-		return -1;
-	if (reconcile_letters(d, table, err) < 0) {
-		sb_deadletters_close(table);
-		return -1;
-	}
-	return sb_deadbox_new(table, true, &d->core.deadbox, err);
+	return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ records of our own */
@@ -228,26 +167,11 @@ struct open_call {
 	int bad;
 };
 
-/* On its own thread, or before it runs: takes the plan, opens what is at home here. */
 static void open_shard(struct sb_shard *s, void *arg)
 {
 	struct open_call *c = arg;
 
-	sb_shard_set_plan(s, sb_plan_ref(c->plan));
-	sb_map_each (&c->plan->targets, it) {
-		struct sb_target_slot *slot = it->value;
-
-		if (!c->bad && slot->home == s && sb_shard_open_target(s, slot) < 0) {
-			*c->err = slot->open_err;
-			c->bad = -1;
-		}
-	}
-	sb_map_each (&c->plan->sources, it) {
-		struct sb_source_slot *slot = it->value;
-
-		if (!c->bad)
-			c->bad = sb_shard_open_source(s, &slot->unit[s->index], c->err);
-	}
+	c->bad = sb_shard_open_plan(s, sb_plan_ref(c->plan), c->err);
 }
 
 static int open_plan(struct sb_daemon *d, struct sb_err *err)
@@ -338,8 +262,7 @@ static void drain_shard(struct sb_shard *s, void *arg)
 	struct sb_daemon *d = arg;
 
 	sb_loop_drain_http(d->loop[s->index]);
-	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
-		sb_dispatch_drain(SB_CONTAINER(l, struct sb_target_slot, home_link)->dispatch);
+	sb_shard_drain(s);
 }
 
 struct idle_call {
@@ -351,30 +274,19 @@ static void is_drained(struct sb_shard *s, void *arg)
 {
 	struct idle_call *c = arg;
 
-	c->idle &= sb_loop_http_idle(c->d->loop[s->index]) && s->groups_open == 0;
-	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
-		c->idle &= sb_dispatch_idle(SB_CONTAINER(l, struct sb_target_slot, home_link)->dispatch);
+	c->idle &= sb_loop_http_idle(c->d->loop[s->index]) && sb_shard_drained(s);
 }
 
 static void close_shard(struct sb_shard *s, void *arg)
 {
-	struct sb_daemon *d = arg;
-
-	for (size_t i = 0; i < d->slots.n_sources; i++)
-		if (!d->slots.source[i]->unit[s->index].closed)
-			sb_shard_close_source(s, &d->slots.source[i]->unit[s->index]);
-	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
-		sb_shard_close_target(s, SB_CONTAINER(l, struct sb_target_slot, home_link));
+	sb_slots_close(&((struct sb_daemon *)arg)->slots, s);
 }
 
 static void is_closed(struct sb_shard *s, void *arg)
 {
 	struct idle_call *c = arg;
 
-	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
-		c->idle &= SB_CONTAINER(l, struct sb_target_slot, home_link)->closed;
-	for (size_t i = 0; i < c->d->slots.n_sources; i++)
-		c->idle &= c->d->slots.source[i]->unit[s->index].closed;
+	c->idle &= sb_slots_closed(&c->d->slots, s);
 }
 
 static void is_quiet(struct sb_shard *s, void *arg)
@@ -602,8 +514,6 @@ int sb_daemon_run(const char *config_file, FILE *out)
 	struct sb_err err = { 0 };
 
 	d->lock = -1;
-	d->core.clock = &sb_clock_system;
-	d->core.started_ms = sb_wall_ms(d->core.clock);
 	d->config = sb_config_load(config_file, NULL, &diags);
 	if (!d->config || diags.n) {
 		sb_diags_format(&diags, SB_DIAG_LONG, isatty(fileno(out)), &text);
@@ -615,12 +525,7 @@ int sb_daemon_run(const char *config_file, FILE *out)
 	if (!d->config)
 		return SB_EXIT_CONFIG;
 	sb_log_setup(d->config->log_format, d->config->log_level);
-	d->core.account = d->config->account;
-	d->core.region = d->config->region;
-	d->core.default_bus = d->config->bus[0].name;
-	d->core.max_event_bytes = d->config->limits.event_bytes;
-	d->core.json_depth = d->config->limits.json_depth;
-	d->core.max_hops = d->config->limits.hops;
+	sb_core_init(&d->core, &sb_clock_system, d->config);
 	if (start(d, &err) < 0) {
 		sb_log(SB_LOG_ERROR, "cannot start", KERR(&err), KS("hint", err.hint));
 		_exit(err.code == SB_E_BUSY ? SB_EXIT_REFUSED : SB_EXIT_UNREACHABLE); /* threads may run: the disk has all */

@@ -147,7 +147,39 @@ void sb_slots_done(struct sb_slots *s)
 	free(s->rule);
 }
 
+void sb_slots_close(struct sb_slots *s, struct sb_shard *shard)
+{
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (!s->source[i]->unit[shard->index].closed)
+			sb_shard_close_source(shard, &s->source[i]->unit[shard->index]);
+	for (struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
+		sb_shard_close_target(shard, SB_CONTAINER(l, struct sb_target_slot, home_link));
+}
+
+bool sb_slots_closed(const struct sb_slots *s, const struct sb_shard *shard)
+{
+	for (const struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
+		if (!SB_CONTAINER(l, struct sb_target_slot, home_link)->closed)
+			return false;
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (!s->source[i]->unit[shard->index].closed)
+			return false;
+	return true;
+}
+
 /* ------------------------------------------------------------------------------------------------ plan */
+
+void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config)
+{
+	core->clock = clock;
+	core->started_ms = sb_wall_ms(clock);
+	core->account = config->account;
+	core->region = config->region;
+	core->default_bus = config->bus[0].name;
+	core->max_event_bytes = config->limits.event_bytes;
+	core->json_depth = config->limits.json_depth;
+	core->max_hops = config->limits.hops;
+}
 
 static void put_name(struct sb_map *m, const char *name, void *value)
 {

@@ -20,6 +20,11 @@ struct sb_slots {
 };
 
 void sb_slots_done(struct sb_slots *s); /* every shard has stopped */
+/* On the shard's own thread: closes every source and target there, those of earlier generations too. */
+void sb_slots_close(struct sb_slots *s, struct sb_shard *shard);
+bool sb_slots_closed(const struct sb_slots *s, const struct sb_shard *shard);
+/* What of the configuration is fixed from start to stop. */
+void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config);
 
 /*
  * Makes the plan and the slots it needs that are not there yet; these are not open. `opened` and `reopened` are told by the

@@ -5,6 +5,7 @@
 
 #include "broker/base/fault.h"
 #include "broker/base/log.h"
+#include "broker/config.h"
 #include "broker/deadbox.h"
 
 #define FRAMES_BYTES_MAX (256u << 20)
@@ -85,6 +86,42 @@ void sb_shard_set_plan(struct sb_shard *s, struct sb_plan *p)
 
 	s->plan = p; /* between two events: nobody is in the middle of the old one */
 	sb_plan_unref(old);
+}
+
+int sb_shard_open_plan(struct sb_shard *s, struct sb_plan *p, struct sb_err *err)
+{
+	const struct sb_config *c = p->config;
+
+	sb_shard_set_plan(s, p);
+	for (size_t i = 0; i < c->n_targets; i++) {
+		struct sb_target_slot *slot = sb_map_get(&p->targets, sb_slice_str(c->target[i].name));
+
+		if (slot->home == s && sb_shard_open_target(s, slot) < 0) {
+			*err = slot->open_err;
+			return -1;
+		}
+	}
+	for (size_t i = 0; i < c->n_sources; i++) {
+		struct sb_source_slot *slot = sb_map_get(&p->sources, sb_slice_str(c->source[i].name));
+
+		if (sb_shard_open_source(s, &slot->unit[s->index], err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+void sb_shard_drain(struct sb_shard *s)
+{
+	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
+		sb_dispatch_drain(SB_CONTAINER(l, struct sb_target_slot, home_link)->dispatch);
+}
+
+bool sb_shard_drained(const struct sb_shard *s)
+{
+	for (const struct sb_link *l = s->slots.next; l != &s->slots; l = l->next)
+		if (!sb_dispatch_idle(SB_CONTAINER(l, struct sb_target_slot, home_link)->dispatch))
+			return false;
+	return s->groups_open == 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ turn */

@@ -52,6 +52,11 @@ bool sb_shard_quiet(const struct sb_shard *s);
 
 /* On the shard's own thread. Takes the reference. */
 void sb_shard_set_plan(struct sb_shard *s, struct sb_plan *p);
+/* The first plan, or one after a restart: takes it and opens what is at home here. The reference moves in. */
+int sb_shard_open_plan(struct sb_shard *s, struct sb_plan *p, struct sb_err *err);
+/* No new attempts; drained when none is in flight and what came in is durable. */
+void sb_shard_drain(struct sb_shard *s);
+bool sb_shard_drained(const struct sb_shard *s);
 /* Opens a target here: connector, dispatch, recovered backlog. -1: slot->open_err says why. */
 int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot);
 void sb_shard_close_target(struct sb_shard *s, struct sb_target_slot *slot); /* starts; slot->closed when done */
