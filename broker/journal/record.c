@@ -149,6 +149,27 @@ int sb_record_result(struct sb_buf *b, const struct sb_result_record *r)
 	return sb_frame_end(b, start, bad);
 }
 
+int sb_record_direct(struct sb_buf *b, const struct sb_direct_record *r)
+{
+	size_t start = b->len;
+	int bad = sb_frame_begin(b, SB_REC_DIRECT, 0);
+
+	bad |= sb_put_u64(b, r->generation);
+	bad |= sb_put_u64(b, r->at_wall_ms);
+	bad |= sb_buf_add(b, r->receipt.b, sizeof(r->receipt.b));
+	bad |= sb_put_u32(b, r->n);
+	bad |= sb_put_text(b, r->origin);
+	bad |= sb_put_text(b, r->event_id);
+	bad |= sb_put_text(b, r->position);
+	for (uint32_t i = 0; i < r->n && !bad; i++) {
+		bad |= sb_put_u32(b, r->done[i].attempts);
+		bad |= sb_put_u32(b, r->done[i].duration_us);
+		bad |= sb_put_text(b, sb_slice_str(r->done[i].rule));
+		bad |= sb_put_text(b, sb_slice_str(r->done[i].target));
+	}
+	return sb_frame_end(b, start, bad);
+}
+
 int sb_record_dead(struct sb_buf *b, const struct sb_dead_record *r)
 {
 	const struct sb_slice texts[] = { r->id, r->event_id, r->bus, r->origin, r->rule, r->target,
@@ -346,6 +367,35 @@ int sb_result_view(struct sb_slice payload, struct sb_result_record *ret)
 	ret->duration_us = sb_get_u32(&c);
 	get_uuid(&c, &ret->receipt);
 	return c.bad ? -1 : 0;
+}
+
+int sb_direct_view(struct sb_slice payload, struct sb_direct_view *ret)
+{
+	struct sb_cursor c = sb_cursor_of(payload);
+
+	*ret = (struct sb_direct_view){ .generation = sb_get_u64(&c) };
+	ret->at_wall_ms = sb_get_u64(&c);
+	get_uuid(&c, &ret->receipt);
+	ret->n = sb_get_u32(&c);
+	ret->origin = sb_get_text(&c);
+	ret->event_id = sb_get_text(&c);
+	ret->position = sb_get_text(&c);
+	ret->done = sb_slice(c.p, (size_t)(c.end - c.p));
+	return c.bad ? -1 : 0;
+}
+
+int sb_direct_next(struct sb_slice *done, struct sb_direct_done_view *ret)
+{
+	struct sb_cursor c = sb_cursor_of(*done);
+
+	if (done->n == 0)
+		return 0;
+	ret->attempts = sb_get_u32(&c);
+	ret->duration_us = sb_get_u32(&c);
+	ret->rule = sb_get_text(&c);
+	ret->target = sb_get_text(&c);
+	*done = sb_slice(c.p, (size_t)(c.end - c.p));
+	return c.bad ? -1 : 1;
 }
 
 int sb_dead_view(struct sb_slice payload, struct sb_dead_record *ret)

@@ -25,7 +25,8 @@
  */
 enum sb_record_type {
 	SB_REC_GROUP = 1, SB_REC_GENERATION, SB_REC_EVENT, SB_REC_ATTEMPT, SB_REC_RESULT, SB_REC_DEAD, SB_REC_POSITION,
-	SB_REC_PAUSE, SB_REC_CHECKPOINT, SB_REC_SEAL,
+	SB_REC_PAUSE, SB_REC_CHECKPOINT, SB_REC_SEAL, SB_REC_DIRECT,
+	SB_REC_LAST = SB_REC_DIRECT,
 };
 
 enum { SB_FRAME_IGNORABLE = 1 };
@@ -43,6 +44,7 @@ enum {
 	SB_OWED_ALONE = 2,
 	SB_OWED_FINAL = 4,     /* delivery of a dead letter to a dead-letter target: retried without end */
 	SB_OWED_STILLBORN = 8, /* died before it could be tried: `input` is one byte of enum sb_reason, then the message */
+	SB_OWED_BEGUN = 16,    /* was under way before the event was journaled: in this process nobody needs to read it back */
 };
 struct sb_owed { /* its route is the writer's to fill in */
 	const char *rule, *target;
@@ -78,7 +80,7 @@ struct sb_attempt_record {
 int sb_record_attempt(struct sb_buf *b, const struct sb_attempt_record *r);
 
 struct sb_result_record {
-	uint64_t dno;             /* 0: the event was never journaled; receipt says which */
+	uint64_t dno;
 	uint32_t route;
 	uint32_t attempts;
 	uint64_t at_wall_ms;
@@ -86,6 +88,23 @@ struct sb_result_record {
 	struct sb_uuid receipt;
 };
 int sb_record_result(struct sb_buf *b, const struct sb_result_record *r);
+
+/*
+ * An event that its source still held while it was delivered, with all its outcomes: its payload was never in the journal.
+ * Only what has been delivered stands here; anything else turns it into an EVENT.
+ */
+struct sb_direct_done {
+	const char *rule, *target;
+	uint32_t attempts, duration_us;
+};
+struct sb_direct_record {
+	uint64_t generation, at_wall_ms;
+	struct sb_uuid receipt;
+	struct sb_slice origin, event_id, position;
+	const struct sb_direct_done *done; /* n 0: no rule matched */
+	uint32_t n;
+};
+int sb_record_direct(struct sb_buf *b, const struct sb_direct_record *r);
 
 /* Self-contained: everything needed to understand, show and redrive it, even when its EVENT's segment is gone. */
 struct sb_dead_record {
@@ -146,6 +165,19 @@ struct sb_event_view {
 int sb_event_view(struct sb_slice payload, struct sb_event_view *ret);
 int sb_owed_next(struct sb_slice *owed, struct sb_owed_view *ret); /* 1: one more; 0: end; -1: malformed */
 int sb_attempt_view(struct sb_slice payload, struct sb_attempt_record *ret);
+struct sb_direct_view {
+	uint64_t generation, at_wall_ms;
+	struct sb_uuid receipt;
+	struct sb_slice origin, event_id, position;
+	uint32_t n;
+	struct sb_slice done; /* walk with sb_direct_next */
+};
+struct sb_direct_done_view {
+	struct sb_slice rule, target;
+	uint32_t attempts, duration_us;
+};
+int sb_direct_view(struct sb_slice payload, struct sb_direct_view *ret);
+int sb_direct_next(struct sb_slice *done, struct sb_direct_done_view *ret); /* 1: one more; 0: end; -1: malformed */
 int sb_result_view(struct sb_slice payload, struct sb_result_record *ret);
 int sb_dead_view(struct sb_slice payload, struct sb_dead_record *ret);
 

@@ -176,7 +176,7 @@ static int apply_frame(struct recover *r, struct sb_segment_reader *seg, const s
 	struct sb_dead_record dead;
 	struct sb_event_view ev;
 
-	if ((f->type < SB_REC_GROUP || f->type > SB_REC_SEAL) && !(f->flags & SB_FRAME_IGNORABLE))
+	if ((f->type < SB_REC_GROUP || f->type > SB_REC_LAST) && !(f->flags & SB_FRAME_IGNORABLE))
 		return sb_fail(r->err, SB_E_VERSION, "segment %" PRIu64 " has a record of type %d, which this program does not know",
 			seg->header.number, (int)f->type);
 	if (sb_state_apply(&j->w.state, f->type, f->seq, f->payload, NULL) < 0)

@@ -151,7 +151,7 @@ static const char *look(struct sb_segment_reader *r, uint64_t off, size_t n)
 
 static bool known_type(uint8_t type)
 {
-	return type >= SB_REC_GROUP && type <= SB_REC_SEAL;
+	return type >= SB_REC_GROUP && type <= SB_REC_LAST;
 }
 
 int sb_segment_next(struct sb_segment_reader *r, uint64_t limit, struct sb_frame_at *ret)

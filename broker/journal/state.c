@@ -228,11 +228,36 @@ static int apply_result(struct sb_state *s, struct sb_slice payload)
 		s->unknown_results++;
 		return 0;
 	}
-	if (r.dno == 0)
-		s->route[r.route].accepted++; /* never journaled: accepted and delivered at once */
-	else if (finish(s, r.dno) < 0)
+	if (finish(s, r.dno) < 0)
 		return 0;
 	s->route[r.route].delivered++;
+	return 0;
+}
+
+/* Never journaled: accepted and finished at once. */
+static int apply_direct(struct sb_state *s, struct sb_slice payload)
+{
+	struct sb_direct_view ev;
+	struct sb_direct_done_view d;
+	uint32_t i, n = 0;
+	int r;
+
+	if (sb_direct_view(payload, &ev) < 0)
+		return -1;
+	while ((r = sb_direct_next(&ev.done, &d)) == 1) {
+		i = sb_state_route(s, ev.origin, d.rule, d.target);
+		s->route[i].accepted++;
+		s->route[i].delivered++;
+		n++;
+	}
+	if (r < 0 || n != ev.n)
+		return -1;
+	if (n == 0) {
+		i = sb_state_route(s, ev.origin, SB_SLICE(""), SB_SLICE(""));
+		s->route[i].accepted++;
+		s->unmatched++;
+	}
+	s->events++;
 	return 0;
 }
 
@@ -453,6 +478,7 @@ int sb_state_apply(struct sb_state *s, enum sb_record_type type, uint64_t seq, s
 	switch (type) {
 	case SB_REC_EVENT:      return apply_event(s, payload);
 	case SB_REC_RESULT:     return apply_result(s, payload);
+	case SB_REC_DIRECT:     return apply_direct(s, payload);
 	case SB_REC_DEAD:       return apply_dead(s, seq, payload);
 	case SB_REC_GENERATION: return apply_generation(s, payload);
 	case SB_REC_POSITION:   return apply_position(s, payload);

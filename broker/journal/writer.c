@@ -408,6 +408,19 @@ static void number_event(struct sb_journal *j, char *frame, struct sb_position a
 	}
 }
 
+/* Routes are numbered in the order of their first appearance in the file, whatever record it is in. */
+static void route_direct(struct sb_journal *j, const char *frame, uint32_t len)
+{
+	struct sb_direct_view ev;
+	struct sb_direct_done_view d;
+
+	SB_ASSERT(sb_direct_view(sb_slice(frame + SB_FRAME_HEADER, len - SB_FRAME_HEADER), &ev) == 0);
+	if (ev.n == 0)
+		sb_state_route(&j->w.state, ev.origin, SB_SLICE(""), SB_SLICE(""));
+	while (sb_direct_next(&ev.done, &d) == 1)
+		sb_state_route(&j->w.state, ev.origin, d.rule, d.target);
+}
+
 /* Copies the appends behind the GROUP frame and numbers everything. */
 static void fill_group(struct sb_journal *j, struct sb_append *group, uint64_t bytes)
 {
@@ -433,6 +446,8 @@ static void fill_group(struct sb_journal *j, struct sb_append *group, uint64_t b
 			memcpy(&len, frame, 4);
 			if (frame[8] == SB_REC_EVENT)
 				number_event(j, frame, (struct sb_position){ j->w.number, j->w.end + at }, &h);
+			else if (frame[8] == SB_REC_DIRECT)
+				route_direct(j, frame, le32toh(len));
 			stamp(frame, seq++, j->w.salt);
 			at += sb_frame_size(le32toh(len));
 		}

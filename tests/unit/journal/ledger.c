@@ -223,7 +223,7 @@ struct put *ledger_put_unknown(struct ledger *l, uint8_t flags)
 {
 	struct put *p = put_new(l, true);
 
-	assert_int_equal(sb_frame_begin(&p->a.frames, (enum sb_record_type)(SB_REC_SEAL + 1), flags), 0);
+	assert_int_equal(sb_frame_begin(&p->a.frames, (enum sb_record_type)(SB_REC_LAST + 1), flags), 0);
 	assert_int_equal(sb_frame_end(&p->a.frames, 0, 0), 0);
 	p->n_frames++;
 	return submit(p);

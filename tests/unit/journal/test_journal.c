@@ -283,6 +283,47 @@ static void segments_that_owe_nothing_go_and_the_counts_stay(void **state)
 	}
 }
 
+static void uncounted(struct sb_mail *m)
+{
+	assert_int_equal(SB_CONTAINER(m, struct sb_append, mail)->status, SB_APPEND_DURABLE);
+}
+
+/* One group: an event delivered without the journal brings a route, then an EVENT brings the next one. */
+static void events_delivered_without_the_journal_are_counted(void **state)
+{
+	const struct sb_direct_done done[] = { { "r1", "direct", 1, 70 }, { "r2", "direct", 2, 80 } };
+	struct sb_direct_record rec = { .generation = 1, .origin = SB_SLICE("kafka"), .event_id = SB_SLICE("e1"),
+		.position = SB_SLICE("t/0/41"), .done = done, .n = 2 };
+	struct sb_append a = { .frames = SB_BUF(1 << 20), .state = true };
+	struct sb_handover h[1];
+	struct sb_audit au;
+	struct sb_err err;
+
+	(void)state;
+	assert_int_equal(sb_record_direct(&a.frames, &rec), 0);
+	rec.n = 0;
+	assert_int_equal(sb_record_direct(&a.frames, &rec), 0);
+	a.mail.run = uncounted;
+	a.home = &t.home;
+	sb_journal_submit(t.j, &a); /* not pumped: the event below joins the group */
+	put_event("invoice", 1, h);
+	put_result(h[0].dno, h[0].route);
+	for (int restart = 0; restart < 3; restart++) {
+		assert_int_equal(sb_journal_audit(&sb_vfs_system, t.dir, &au, &err), 0);
+		if (!au.adds_up)
+			fail_msg("%s", au.why_not);
+		assert_int_equal(au.events, 3);
+		assert_int_equal(au.accepted, 3);
+		assert_int_equal(au.delivered, 3);
+		assert_int_equal(au.unmatched, 1);
+		for (size_t i = 0; i < au.n; i++)
+			assert_int_equal(au.route[i].delivered, au.route[i].target[0] ? 1 : 0);
+		sb_audit_done(&au);
+		reopen();
+	}
+	sb_buf_done(&a.frames);
+}
+
 static void pauses_positions_attempts_and_generations_survive(void **state)
 {
 	struct sb_append a = { .frames = SB_BUF(1 << 20), .state = true };
@@ -408,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(backlog_is_read_back_with_its_inputs, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reader_that_had_caught_up_sees_what_came_before_the_next_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(segments_that_owe_nothing_go_and_the_counts_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(events_delivered_without_the_journal_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(pauses_positions_attempts_and_generations_survive, setup, teardown),
 		cmocka_unit_test_setup_teardown(dead_letters_hold_their_segment_until_the_table_has_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tail_that_was_cut_anywhere_is_cut_back_to_whole_groups, setup, teardown),
