@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Apache Kafka for the tests: KRaft, one process a node, on free ports, in a scratch folder.
+
+The jars come from Maven Central by the user's own Maven settings, are kept in a cache folder (SB_KAFKA_CACHE, else
+XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox), and are compared with broker/jars.sha256 at every use. Topics are made through
+librdkafka's admin calls and read with kcat: a Java tool takes seconds.
+"""
+import base64
+import collections
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import uuid
+
+HERE = pathlib.Path(__file__).resolve().parent
+VERSION = "4.3.1"
+START_S = 90  # 6 s on an idle machine
+DOWNLOAD = ("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies", "-DincludeScope=runtime")
+JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
+
+Record = collections.namedtuple("Record", "partition offset key headers value")
+
+
+# ------------------------------------------------------------------------------------------------ the jars
+
+def cache():
+    named = os.environ.get("SB_KAFKA_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return pathlib.Path(named) if named else pathlib.Path(base) / "signalbox"
+
+
+def expected():
+    lines = (HERE / "broker" / "jars.sha256").read_text().split("\n")
+    return {name: digest for digest, name in (line.split() for line in lines if line)}
+
+
+def wrong_jars(folder):
+    """Names of what is missing, damaged or not ours in the folder."""
+    want = expected()
+    have = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.jar")} if folder.is_dir() else {}
+    return sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
+
+
+def download(folder):
+    part = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        subprocess.run(["mvn", "-q", "-B", "-C", "-f", str(HERE / "broker" / "pom.xml"), *DOWNLOAD, f"-DoutputDirectory={part}"],
+                       check=True, timeout=900, stdin=subprocess.DEVNULL)
+        if wrong_jars(part):
+            raise AssertionError(f"the download does not have the expected checksums: {wrong_jars(part)}")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def jars():
+    """The folder with the jars; one process downloads, others wait for it."""
+    for tool in ("java", "mvn", "kcat"):
+        if not shutil.which(tool):
+            raise unittest.SkipTest(f"{tool} is not installed: deploy/install-deps test")
+    folder = cache() / f"kafka-{VERSION}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if wrong_jars(folder):
+            download(folder)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+def free_ports(n):
+    socks = [socket.socket() for _ in range(n)]
+    for s in socks:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no broker outlives its test
+
+
+class Node:
+    """One process, broker and controller."""
+
+    def __init__(self, number, folder, port, controller):
+        self.number, self.folder, self.port, self.controller = number, folder, port, controller
+        self.log, self.process = folder / "broker.log", None
+
+    def properties(self, nodes):
+        few, synced = min(3, len(nodes)), min(2, len(nodes))
+        rows = {
+            "process.roles": "broker,controller", "node.id": self.number,
+            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "controller.listener.names": "CONTROLLER", "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "controller.quorum.voters": ",".join(f"{n.number}@127.0.0.1:{n.controller}" for n in nodes),
+            "log.dirs": self.folder / "data", "auto.create.topics.enable": "false",
+            "default.replication.factor": few, "min.insync.replicas": synced,
+            "group.initial.rebalance.delay.ms": 0, "group.min.session.timeout.ms": 1000,
+            "num.network.threads": 2, "num.io.threads": 4,
+            "log.cleaner.dedupe.buffer.size": 16777216,  # the default does not fit the small heap
+            "broker.session.timeout.ms": 3000, "broker.heartbeat.interval.ms": 500,
+            "controller.quorum.election.timeout.ms": 500, "controller.quorum.fetch.timeout.ms": 1000,
+            "replica.lag.time.max.ms": 3000,
+        }
+        for topic in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
+            rows.update({f"{topic}.replication.factor": few, f"{topic}.num.partitions": 4})
+        for topic in ("transaction.state.log", "share.coordinator.state.topic"):
+            rows[f"{topic}.min.isr"] = synced
+        return rows
+
+    def java(self, jar_folder, *words, heap="256m"):
+        return ["java", f"-Xms{heap}", f"-Xmx{heap}", *JVM, "-cp", f"{jar_folder}/*", *words]
+
+    def format(self, jar_folder, cluster_id, nodes, extra):
+        self.folder.mkdir()
+        rows = {**self.properties(nodes), **extra}
+        self.file = self.folder / "server.properties"
+        self.file.write_text("".join(f"{k}={v}\n" for k, v in rows.items()))
+        done = subprocess.run(self.java(jar_folder, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.file)),
+                              capture_output=True, text=True, timeout=START_S)
+        if done.returncode:
+            raise AssertionError(f"the broker's folder could not be formatted\n{done.stdout}{done.stderr}")
+
+    def launch(self, jar_folder):
+        self.log.unlink(missing_ok=True)
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self.java(jar_folder, "kafka.Kafka", str(self.file)), stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent)
+
+    def started(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the broker ended with {self.process.returncode}\n{self.log.read_text()[-4000:]}")
+        return b"Kafka Server started" in self.log.read_bytes()
+
+    def signal(self, sig):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+
+    def wait_end(self):
+        if self.process:
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.signal(signal.SIGKILL)
+                self.process.wait()
+
+
+class Cluster:
+    """`with Cluster() as kafka:` is a running broker; Cluster(3) are three that replicate."""
+
+    def __init__(self, nodes=1, **properties):
+        self.jars = jars()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-kafka-"))
+        ports = free_ports(2 * nodes)
+        self.nodes = [Node(i + 1, self.folder / f"node{i + 1}", ports[2 * i], ports[2 * i + 1]) for i in range(nodes)]
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        for node in self.nodes:
+            node.format(self.jars, cluster_id, self.nodes, {k.replace("_", "."): v for k, v in properties.items()})
+
+    @property
+    def brokers(self):
+        return [f"127.0.0.1:{node.port}" for node in self.nodes]
+
+    def start(self):
+        for node in self.nodes:
+            node.launch(self.jars)
+        return self.wait_ready()
+
+    def wait_ready(self):
+        end = time.monotonic() + START_S
+        while not all(node.started() for node in self.nodes):
+            if time.monotonic() > end:
+                raise AssertionError(f"the broker did not start in {START_S} s\n{self.nodes[0].log.read_text()[-4000:]}")
+            time.sleep(0.05)
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        for node in self.nodes:
+            node.signal(sig)
+            node.signal(signal.SIGCONT)
+        for node in self.nodes:
+            node.wait_end()
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def freeze(self):
+        """The connections stay, and nobody answers."""
+        for node in self.nodes:
+            node.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        for node in self.nodes:
+            node.signal(signal.SIGCONT)
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_):
+        self.close()
+
+    # ------------------------------------------------------------------------------------------ topics and records
+
+    def create(self, topic, partitions=1, **config):
+        with Admin(self.brokers) as admin:
+            admin.create(topic, partitions, {k.replace("_", "."): v for k, v in config.items()})
+
+    def grow(self, topic, partitions):
+        with Admin(self.brokers) as admin:
+            admin.grow(topic, partitions)
+
+    def delete(self, topic):
+        with Admin(self.brokers) as admin:
+            admin.delete(topic)
+
+    def kcat(self, *words, stdin=None):
+        done = subprocess.run(["kcat", "-q", "-b", ",".join(self.brokers), *words], input=stdin, capture_output=True, timeout=START_S)
+        if done.returncode:
+            raise AssertionError(f"kcat {' '.join(words)}: {done.stderr.decode(errors='replace')}")
+        return done.stdout
+
+    def records(self, topic):
+        """Everything that is in the topic now, by partition and offset."""
+        lines = self.kcat("-C", "-t", topic, "-J", "-e", "-o", "beginning", "-X", "isolation.level=read_committed").splitlines()
+        return sorted((record(json.loads(line)) for line in lines), key=lambda r: (r.partition, r.offset))
+
+
+def record(j):
+    h = j.get("headers", [])
+    return Record(j["partition"], j["offset"], j["key"], dict(zip(h[::2], h[1::2])), j["payload"])
+
+
+# ------------------------------------------------------------------------------------------------ librdkafka's admin calls
+
+class Admin:
+    """As much of rdkafka.h as makes and unmakes topics."""
+
+    def __init__(self, brokers):
+        self.lib = lib = ctypes.CDLL("librdkafka.so.1")
+        for name in ("conf_new", "new", "queue_new", "NewTopic_new", "NewPartitions_new", "DeleteTopic_new", "queue_poll",
+                     "event_CreateTopics_result", "event_CreatePartitions_result", "event_DeleteTopics_result",
+                     "CreateTopics_result_topics", "CreatePartitions_result_topics", "DeleteTopics_result_topics"):
+            getattr(lib, "rd_kafka_" + name).restype = ctypes.c_void_p
+        lib.rd_kafka_topic_result_error_string.restype = ctypes.c_char_p
+        lib.rd_kafka_event_error_string.restype = ctypes.c_char_p
+        self.error = ctypes.create_string_buffer(512)
+        conf = ctypes.c_void_p(lib.rd_kafka_conf_new())
+        lib.rd_kafka_conf_set(conf, b"bootstrap.servers", ",".join(brokers).encode(), self.error, ctypes.c_size_t(512))
+        self.handle = ctypes.c_void_p(lib.rd_kafka_new(0, conf, self.error, ctypes.c_size_t(512)))
+        self.queue = ctypes.c_void_p(lib.rd_kafka_queue_new(self.handle))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.lib.rd_kafka_queue_destroy(self.queue)
+        self.lib.rd_kafka_destroy(self.handle)
+
+    def ask(self, call, result, thing):
+        lib, things = self.lib, (ctypes.c_void_p * 1)(thing)
+        getattr(lib, "rd_kafka_" + call)(self.handle, things, ctypes.c_size_t(1), None, self.queue)
+        event = ctypes.c_void_p(lib.rd_kafka_queue_poll(self.queue, 30000))
+        if not event:
+            raise AssertionError(f"{call}: no answer")
+        if lib.rd_kafka_event_error(event):
+            raise AssertionError(f"{call}: {lib.rd_kafka_event_error_string(event).decode()}")
+        n = ctypes.c_size_t()
+        typed = ctypes.c_void_p(getattr(lib, f"rd_kafka_event_{result}")(event))
+        topics = ctypes.cast(getattr(lib, f"rd_kafka_{result}_topics")(typed, ctypes.byref(n)), ctypes.POINTER(ctypes.c_void_p))
+        for i in range(n.value):
+            one = ctypes.c_void_p(topics[i])
+            if lib.rd_kafka_topic_result_error(one):
+                raise AssertionError(f"{call}: {(lib.rd_kafka_topic_result_error_string(one) or b'refused').decode()}")
+        lib.rd_kafka_event_destroy(event)
+
+    def create(self, topic, partitions, config):
+        new = ctypes.c_void_p(self.lib.rd_kafka_NewTopic_new(topic.encode(), partitions, -1, self.error, ctypes.c_size_t(512)))
+        for key, value in config.items():
+            self.lib.rd_kafka_NewTopic_set_config(new, key.encode(), str(value).encode())
+        self.ask("CreateTopics", "CreateTopics_result", new)
+
+    def grow(self, topic, partitions):
+        new = ctypes.c_void_p(self.lib.rd_kafka_NewPartitions_new(topic.encode(), ctypes.c_size_t(partitions), self.error,
+                                                                  ctypes.c_size_t(512)))
+        self.ask("CreatePartitions", "CreatePartitions_result", new)
+
+    def delete(self, topic):
+        self.ask("DeleteTopics", "DeleteTopics_result", ctypes.c_void_p(self.lib.rd_kafka_DeleteTopic_new(topic.encode())))
