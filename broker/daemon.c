@@ -97,7 +97,7 @@ static void record_done(struct sb_mail *m)
 
 int sb_daemon_record(struct sb_daemon *d, int (*fill)(struct sb_buf *out, const void *arg), const void *arg)
 {
-	struct record r = { .append = { .frames = SB_BUF(64u << 20), .state = true, .mail.run = record_done } };
+	struct record r = { .append = { .frames = SB_BUF(64u << 20), .state = true, .no_wait = true, .mail.run = record_done } };
 	struct sb_mailbox box;
 	int bad;
 

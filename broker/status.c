@@ -233,6 +233,7 @@ static void journal_metrics(const struct sb_core *core, struct sb_buf *out)
 	one(out, "journal_disk_bytes", "gauge", "Bytes that the journal takes on the disk", j.disk_bytes);
 	one(out, "journal_outstanding_deliveries", "gauge", "Deliveries without an outcome yet", j.outstanding);
 	one(out, "journal_full", "gauge", "1: new events are refused because the disk is full", j.full);
+	one(out, "journal_waiting_bytes", "gauge", "Bytes of outcomes that wait for room on the disk", j.waiting);
 	one(out, "journal_refused_full_total", "counter", "Groups of events refused because the disk is full", j.refused_full);
 	one(out, "journal_corrupt_records_total", "counter", "Damaged records found", j.corrupt_records);
 	one(out, "dlq_events", "gauge", "Dead letters in the table", dead.letters);

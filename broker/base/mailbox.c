@@ -73,3 +73,11 @@ void sb_mailbox_wait(struct sb_mailbox *mb)
 		while (poll(&p, 1, -1) < 0 && errno == EINTR)
 			;
 }
+
+void sb_mailbox_wait_ms(struct sb_mailbox *mb, int ms)
+{
+	struct pollfd p = { .fd = mb->fd, .events = POLLIN };
+
+	if (sb_mailbox_empty(mb))
+		poll(&p, 1, ms); /* a signal only makes it shorter */
+}

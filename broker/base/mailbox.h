@@ -32,6 +32,7 @@ void sb_mailbox_post(struct sb_mailbox *mb, struct sb_mail *m);
 unsigned sb_mailbox_drain(struct sb_mailbox *mb);
 /* Block until there is mail; for threads without an event loop. */
 void sb_mailbox_wait(struct sb_mailbox *mb);
+void sb_mailbox_wait_ms(struct sb_mailbox *mb, int ms); /* but no longer than this */
 
 static inline bool sb_mailbox_empty(struct sb_mailbox *mb)
 {

@@ -16,6 +16,12 @@ struct sb_redrive {
 	uint64_t dno;
 };
 
+#define SB_ROOM_MS 1000 /* how often a full disk is looked at again */
+
+struct sb_append_queue {
+	struct sb_append *first, **tail;
+};
+
 struct sb_attempts { /* of outstanding deliveries, from before the restart */
 	struct sb_map by_dno; /* key: the 8 bytes of dno inside the value */
 };
@@ -41,7 +47,9 @@ struct sb_journal {
 		pthread_t thread;
 		bool started, stopping, failed;
 		struct sb_mail stop;
-		struct sb_append *first, **tail; /* queued */
+		struct sb_append_queue queue;
+		struct sb_append_queue line;     /* state that waits for room, older than all that is queued */
+		uint64_t line_since_ns;          /* when room was looked for last */
 		struct sb_state state;
 		struct sb_file *file;            /* of the newest segment */
 		uint64_t end, capacity;          /* where the next group goes; bytes allocated */
@@ -78,10 +86,18 @@ struct sb_journal {
 	} shared;
 };
 
+static inline void sb_append_queue_add(struct sb_append_queue *q, struct sb_append *a)
+{
+	a->next = NULL;
+	*q->tail = a;
+	q->tail = &a->next;
+}
+
 /* writer.c */
 void sb_writer_init(struct sb_journal *j);
 int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err); /* after recovery: a segment to write in */
-bool sb_writer_commit(struct sb_journal *j);                           /* one group; false: nothing queued */
+bool sb_writer_commit(struct sb_journal *j);                           /* one group; false: nothing to be done now */
+bool sb_writer_waits(const struct sb_journal *j);                      /* for room: to be called every SB_ROOM_MS, mail or not */
 void sb_writer_close(struct sb_journal *j);
 void sb_writer_publish(struct sb_journal *j);
 void sb_writer_release(struct sb_journal *j);                          /* after sb_journal_released: segments may go */

@@ -15,9 +15,7 @@ static void queue_append(struct sb_mail *m)
 	struct sb_append *a = SB_CONTAINER(m, struct sb_append, mail);
 	struct sb_journal *j = a->journal;
 
-	a->next = NULL;
-	*j->w.tail = a;
-	j->w.tail = &a->next;
+	sb_append_queue_add(&j->w.queue, a);
 }
 
 void sb_journal_submit(struct sb_journal *j, struct sb_append *a)
@@ -83,7 +81,10 @@ static void *writer_main(void *arg)
 	struct sb_journal *j = arg;
 
 	while (!j->w.stopping) {
-		sb_mailbox_wait(&j->w.mail);
+		if (sb_writer_waits(j))
+			sb_mailbox_wait_ms(&j->w.mail, SB_ROOM_MS);
+		else
+			sb_mailbox_wait(&j->w.mail);
 		sb_mailbox_drain(&j->w.mail);
 		while (sb_writer_commit(j))
 			sb_mailbox_drain(&j->w.mail); /* what came meanwhile is the next group */

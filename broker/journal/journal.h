@@ -67,14 +67,19 @@ struct sb_append {
 	struct sb_mail mail;
 	struct sb_mailbox *home;
 	struct sb_buf frames;
-	bool state;                   /* RESULT, ATTEMPT, DEAD ...: may use the reserve of a full disk. false: new events */
+	/*
+	 * RESULT, ATTEMPT, DEAD ...: may use the reserve of a full disk, and when that is used up, too, waits for room, in order;
+	 * whoever submits keeps within bounds. false: new events, FULL at once.
+	 */
+	bool state;
+	bool no_wait;                 /* state, but rather FULL than to wait: others wait for whoever submits this */
 	struct sb_handover *deliveries; /* one for each owed entry of its EVENT frames, in order; NULL: none */
 	/* the journal's, while it has the append: */
 	struct sb_append *next;
 	struct sb_journal *journal;
 	void (*run)(struct sb_mail *m);
 	/* filled in by the writer: */
-	enum sb_append_status status; /* FULL: new events only, nothing was written. FAILED: disk error, nothing counts as written */
+	enum sb_append_status status; /* FULL: nothing was written. FAILED: disk error, or closed; nothing counts as written */
 	uint64_t seq;                 /* of its first frame */
 };
 
@@ -187,6 +192,7 @@ struct sb_route_count {
 struct sb_journal_stats {
 	uint64_t groups, frames, bytes, syncs, sync_ns_max, sync_ns_sum;
 	uint64_t segments, disk_bytes, outstanding, refused_full, failed_groups, corrupt_records;
+	uint64_t waiting;          /* bytes of state that wait for room */
 	bool full;                 /* new events are being refused */
 };
 void sb_journal_get_stats(struct sb_journal *j, struct sb_journal_stats *ret); /* any thread */

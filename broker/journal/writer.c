@@ -5,7 +5,8 @@
  * that cannot be made durable leaves nothing behind: its numbers are used again.
  *
  * Room. The newest segment is allocated in full, and so is the one after it, the spare. New events are refused when there
- * is no spare or the disk is nearly full; outcomes go on into what is left of the segment and then into the spare.
+ * is no spare or the disk is nearly full; outcomes go on into what is left of the segment and then into the spare. When that
+ * is used up, too, they stand in line, in their order, and room is looked for once a second.
  *
  * A failed write or sync is never tried again on the same file: the group goes into the spare, whose header says where the
  * segment before ended. When that fails too, the process must end and recover.
@@ -24,7 +25,7 @@
 #include "broker/base/fault.h"
 
 #define GROUP_FRAME (SB_FRAME_HEADER + 28) /* already a multiple of 8 */
-#define FULL_CHECK_NS SB_NS_PER_S
+#define ROOM_NS (SB_ROOM_MS * SB_NS_PER_MS)
 
 static void spare_path(const struct sb_journal *j, char out[SB_SEGMENT_PATH_MAX])
 {
@@ -33,7 +34,8 @@ static void spare_path(const struct sb_journal *j, char out[SB_SEGMENT_PATH_MAX]
 
 void sb_writer_init(struct sb_journal *j)
 {
-	j->w.tail = &j->w.first;
+	j->w.queue.tail = &j->w.queue.first;
+	j->w.line.tail = &j->w.line.first;
 	sb_buf_init(&j->w.group, (size_t)1 << 31);
 }
 
@@ -46,11 +48,12 @@ static bool disk_has_room(struct sb_journal *j)
 	return free_bytes < 0 || (uint64_t)free_bytes >= j->conf.min_free_bytes;
 }
 
-/* A file with real blocks, ready to become the next segment. */
+/* A file with real blocks, ready to become the next segment. NULL: errno says why. */
 static struct sb_file *make_spare(struct sb_journal *j, uint64_t bytes)
 {
 	char path[SB_SEGMENT_PATH_MAX];
 	struct sb_file *f;
+	int error;
 
 	spare_path(j, path);
 	j->vfs->ops->unlink(j->vfs, path); /* it may be one that failed */
@@ -59,8 +62,10 @@ static struct sb_file *make_spare(struct sb_journal *j, uint64_t bytes)
 		return NULL;
 	if (j->vfs->ops->allocate(f, bytes) == 0)
 		return f;
+	error = errno;
 	j->vfs->ops->close(f);
-	j->vfs->ops->unlink(j->vfs, path);
+	j->vfs->ops->unlink(j->vfs, path); /* a part of the room is nobody's */
+	errno = error;
 	return NULL;
 }
 
@@ -75,7 +80,7 @@ static bool check_full(struct sb_journal *j)
 {
 	uint64_t now = sb_mono_ns(j->clock);
 
-	if (j->w.full_checked_ns && now - j->w.full_checked_ns < FULL_CHECK_NS)
+	if (j->w.full_checked_ns && now - j->w.full_checked_ns < ROOM_NS)
 		return j->w.full || !j->w.spare;
 	j->w.full_checked_ns = now ? now : 1;
 	refill_spare(j);
@@ -168,6 +173,14 @@ static uint64_t stamp_all(struct sb_buf *b, size_t from, uint64_t seq, uint32_t 
 	return seq;
 }
 
+static void close_keeping_errno(struct sb_file *f)
+{
+	int error = errno;
+
+	f->vfs->ops->close(f);
+	errno = error;
+}
+
 struct fresh {
 	struct sb_file *file;
 	uint64_t number, prev_end, capacity, end;
@@ -189,6 +202,7 @@ static int fresh_begin(struct sb_journal *j, uint64_t number, uint64_t prev_end,
 	sb_buf_add(&b, head, sizeof(head));
 	if (sb_state_checkpoint(s, h.wall_ms, &b) < 0) {
 		sb_buf_done(&b);
+		errno = ENOMEM;
 		return -1;
 	}
 	s->next_seq = stamp_all(&b, SB_SEGMENT_HEADER, s->next_seq, h.salt);
@@ -203,7 +217,7 @@ static int fresh_begin(struct sb_journal *j, uint64_t number, uint64_t prev_end,
 	if (!ret->file && !j->w.spare)
 		ret->file = make_spare(j, ret->capacity);
 	if (ret->file && write_at(j, ret->file, b.p, b.len, 0) < 0) {
-		j->vfs->ops->close(ret->file);
+		close_keeping_errno(ret->file);
 		ret->file = NULL;
 	}
 	sb_buf_done(&b);
@@ -219,7 +233,7 @@ static int fresh_finish(struct sb_journal *j, struct fresh *f)
 	sb_segment_path(j->conf.dir, f->number, to);
 	SB_FAULT("journal.roll");
 	if (sync_file(j, f->file) < 0) {
-		j->vfs->ops->close(f->file);
+		close_keeping_errno(f->file);
 		return -1;
 	}
 	if (j->vfs->ops->rename(j->vfs, from, to) < 0 || j->vfs->ops->sync_dir(j->vfs, j->conf.dir) < 0) {
@@ -255,21 +269,17 @@ static int seal(struct sb_journal *j)
 	return j->w.sealed ? 0 : -1;
 }
 
-/* Close the newest segment with a SEAL and go on in a new one with room for `extra` bytes. */
+/* Close the newest segment with a SEAL and go on in a new one with room for `extra` bytes. -1: errno says why. */
 static int roll(struct sb_journal *j, uint64_t extra)
 {
-	bool suspect;
 	struct fresh f;
 
 	refill_spare(j);
 	if (!j->w.spare)
 		return -1;
-	suspect = j->w.file && !j->w.sealed && j->w.end + 64 <= j->w.capacity && seal(j) < 0;
-	if (fresh_begin(j, j->w.number + 1, j->w.end, extra, &f) == 0 && fresh_finish(j, &f) == 0)
-		return 0;
-	if (suspect)
-		fatal(j, "the journal can neither go on in its file nor begin another");
-	return -1;
+	if (j->w.file && !j->w.sealed && j->w.end + 64 <= j->w.capacity && seal(j) < 0)
+		j->w.capacity = j->w.end; /* what is there is durable; nothing more is written behind it */
+	return fresh_begin(j, j->w.number + 1, j->w.end, extra, &f) == 0 ? fresh_finish(j, &f) : -1;
 }
 
 int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err)
@@ -325,16 +335,48 @@ static void send_home(struct sb_append *a, enum sb_append_status status)
 	sb_mailbox_post(a->home, &a->mail);
 }
 
-static struct sb_append *queue_pop(struct sb_journal *j)
+static struct sb_append *queue_pop(struct sb_append_queue *q)
 {
-	struct sb_append *a = j->w.first;
+	struct sb_append *a = q->first;
 
 	if (!a)
 		return NULL;
-	j->w.first = a->next;
-	if (!j->w.first)
-		j->w.tail = &j->w.first;
+	q->first = a->next;
+	if (!q->first)
+		q->tail = &q->first;
 	return a;
+}
+
+/* All of `from` behind all of `to`. */
+static void queue_move(struct sb_append_queue *to, struct sb_append_queue *from)
+{
+	if (!from->first)
+		return;
+	*to->tail = from->first;
+	to->tail = from->tail;
+	from->first = NULL;
+	from->tail = &from->first;
+}
+
+static void queue_move_to_front(struct sb_append_queue *to, struct sb_append_queue *from)
+{
+	queue_move(from, to);
+	queue_move(to, from);
+}
+
+static uint64_t queue_bytes(const struct sb_append_queue *q)
+{
+	uint64_t n = 0;
+
+	for (const struct sb_append *a = q->first; a; a = a->next)
+		n += a->frames.len;
+	return n;
+}
+
+static void refuse(struct sb_journal *j, struct sb_append *a)
+{
+	j->w.stats.refused_full++;
+	send_home(a, SB_APPEND_FULL);
 }
 
 /* The appends of the next group, chained; those refused for want of room have gone home. */
@@ -343,11 +385,10 @@ static struct sb_append *take_group(struct sb_journal *j, uint64_t *ret_bytes)
 	struct sb_append *first = NULL, **tail = &first, *a;
 	uint64_t bytes = 0;
 
-	while ((a = j->w.first) && (bytes == 0 || bytes + a->frames.len <= j->conf.group_bytes)) {
-		queue_pop(j);
+	while ((a = j->w.queue.first) && (bytes == 0 || bytes + a->frames.len <= j->conf.group_bytes)) {
+		queue_pop(&j->w.queue);
 		if (!a->state && check_full(j)) {
-			j->w.stats.refused_full++;
-			send_home(a, SB_APPEND_FULL);
+			refuse(j, a);
 			continue;
 		}
 		bytes += a->frames.len;
@@ -521,14 +562,6 @@ static int rescue_group(struct sb_journal *j, struct sb_append *group, uint64_t 
 	return write_group(j);
 }
 
-static bool group_has_events(const struct sb_append *group)
-{
-	for (; group; group = group->next)
-		if (!group->state)
-			return true;
-	return false;
-}
-
 /* Room in the newest segment, or a new one. -1: none to be had now. */
 static int make_room(struct sb_journal *j, uint64_t bytes)
 {
@@ -539,34 +572,77 @@ static int make_room(struct sb_journal *j, uint64_t bytes)
 	return j->w.failed ? -1 : roll(j, bytes + GROUP_FRAME); /* a spare that failed was replaced */
 }
 
-/* No room. Events are refused; state that came with them is tried again without them. */
-static void refuse_group(struct sb_journal *j, struct sb_append *group)
+/* Room may be made, descriptors be closed. Other errors are the disk's own: who starts us anew reads what is left of it. */
+static bool may_pass(int error)
 {
-	struct sb_append *states = NULL, **tail = &states, *next;
+	return error == ENOSPC || error == EDQUOT || error == ENOMEM || error == EMFILE || error == ENFILE;
+}
 
-	if (!group_has_events(group))
-		fatal(j, "the disk is full and the journal's reserve is used up");
-	if (j->w.failed) {
-		deliver_group(group, SB_APPEND_FAILED);
-		return;
+/* What can wait goes into `states`, in order; the rest is refused. false: all can wait. */
+static bool refuse_impatient(struct sb_journal *j, struct sb_append *a, struct sb_append_queue *states)
+{
+	bool refused = false;
+	struct sb_append *next;
+
+	for (; a; a = next) {
+		next = a->next;
+		if (a->state && !a->no_wait) {
+			sb_append_queue_add(states, a);
+		} else {
+			refuse(j, a);
+			refused = true;
+		}
 	}
+	return refused;
+}
+
+/* No room. State that came with what is refused is tried again without it; alone it waits. */
+static void refuse_group(struct sb_journal *j, struct sb_append *group, int error)
+{
+	struct sb_append_queue states = { .tail = &states.first };
+
 	j->w.full = true;
 	j->w.full_checked_ns = sb_mono_ns(j->clock);
-	for (struct sb_append *a = group; a; a = next) {
-		next = a->next;
-		if (a->state) {
-			*tail = a;
-			tail = &a->next;
-			continue;
-		}
-		j->w.stats.refused_full++;
-		send_home(a, SB_APPEND_FULL);
+	if (refuse_impatient(j, group, &states)) {
+		queue_move_to_front(&j->w.queue, &states);
+		return;
 	}
-	*tail = j->w.first;
-	if (!j->w.first && states)
-		j->w.tail = tail;
-	if (states)
-		j->w.first = states;
+	if (!may_pass(error))
+		fatal(j, "the journal cannot begin another file");
+	j->w.stats.waiting = queue_bytes(&states);
+	j->w.line_since_ns = j->w.full_checked_ns;
+	queue_move(&j->w.line, &states);
+}
+
+/* What waits goes first again, if it is time; otherwise what came meanwhile stands behind it. */
+static void look_at_line(struct sb_journal *j)
+{
+	struct sb_append_queue states = { .tail = &states.first };
+
+	if (!j->w.line.first)
+		return;
+	if (j->w.failed || sb_mono_ns(j->clock) - j->w.line_since_ns >= ROOM_NS) {
+		queue_move_to_front(&j->w.queue, &j->w.line);
+		j->w.stats.waiting = 0;
+	} else if (j->w.queue.first) {
+		refuse_impatient(j, j->w.queue.first, &states);
+		j->w.queue = (struct sb_append_queue){ .tail = &j->w.queue.first };
+		j->w.stats.waiting += queue_bytes(&states);
+		queue_move(&j->w.line, &states);
+		sb_writer_publish(j);
+	}
+}
+
+bool sb_writer_waits(const struct sb_journal *j)
+{
+	return j->w.line.first || j->w.full;
+}
+
+/* Whether there is room again must not wait for an event: who asks first sends none while there is not. */
+static void look_for_room(struct sb_journal *j)
+{
+	if (j->w.full && !j->w.line.first && !check_full(j))
+		sb_writer_publish(j);
 }
 
 bool sb_writer_commit(struct sb_journal *j)
@@ -575,15 +651,19 @@ bool sb_writer_commit(struct sb_journal *j)
 	struct sb_append *group;
 	struct numbers before;
 
-	if (!j->w.first)
+	look_at_line(j);
+	if (!j->w.queue.first) {
+		look_for_room(j);
 		return false;
+	}
 	group = take_group(j, &bytes);
-	if (!group) {
-		sb_writer_publish(j);
+	if (j->w.failed) {
+		deliver_group(group, SB_APPEND_FAILED);
 		return true;
 	}
-	if (j->w.failed || make_room(j, bytes) < 0) {
-		refuse_group(j, group);
+	if (!group || make_room(j, bytes) < 0) {
+		if (group)
+			refuse_group(j, group, errno);
 		sb_writer_publish(j);
 		return true;
 	}
@@ -631,12 +711,25 @@ void sb_writer_publish(struct sb_journal *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
+/* Closing: one last time, then what waited goes home as it is. */
+static void give_up_line(struct sb_journal *j)
+{
+	struct sb_append *a;
+
+	j->w.line_since_ns = sb_mono_ns(j->clock) - ROOM_NS;
+	while (sb_writer_commit(j))
+		;
+	while ((a = queue_pop(&j->w.line)))
+		send_home(a, SB_APPEND_FAILED);
+}
+
 void sb_writer_close(struct sb_journal *j)
 {
 	char path[SB_SEGMENT_PATH_MAX];
 
 	while (sb_writer_commit(j))
 		;
+	give_up_line(j);
 	sb_writer_release(j);
 	if (j->w.file)
 		j->vfs->ops->close(j->w.file);

@@ -48,7 +48,7 @@ static void put_home(struct sb_mail *m)
 		break;
 	case SB_APPEND_FULL:
 		l->full++;
-		if (p->a.state)
+		if (p->a.state && !p->a.no_wait)
 			ledger_broken(l, "state was refused for want of room", p->number);
 		ledger_settle(p, ABSENT);
 		break;
@@ -215,6 +215,15 @@ struct put *ledger_put_position(struct ledger *l)
 {
 	struct put *p = put_new(l, true);
 
+	add_position(p);
+	return submit(p);
+}
+
+struct put *ledger_put_impatient(struct ledger *l)
+{
+	struct put *p = put_new(l, true);
+
+	p->a.no_wait = true;
 	add_position(p);
 	return submit(p);
 }

@@ -80,6 +80,7 @@ void ledger_kill(struct ledger *l);
 struct put *ledger_put_events(struct ledger *l, unsigned events, unsigned most_owed, size_t most_bytes);
 struct put *ledger_put_outcome(struct ledger *l, struct due *d, bool dead);
 struct put *ledger_put_position(struct ledger *l);
+struct put *ledger_put_impatient(struct ledger *l); /* a position that would rather be refused than wait */
 struct put *ledger_put_unknown(struct ledger *l, uint8_t flags); /* a record of a type that does not exist yet */
 /* A random append out of everything there is. */
 void ledger_put_any(struct ledger *l);

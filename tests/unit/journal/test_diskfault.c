@@ -279,6 +279,116 @@ static void test_a_full_disk_takes_outcomes_and_recovers(void **state)
 	}
 }
 
+/* Dead letters until the reserve is used up and the last one waits; the disk has no byte left. */
+static struct put *use_up_reserve(struct ledger *l)
+{
+	struct put *p;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		if (!l->n_open)
+			break;
+		p = ledger_put_outcome(l, l->open[l->n_open - 1], true);
+		ledger_commit(l);
+		if (p->fate == FLYING)
+			return p;
+	}
+	fail_msg("%s: the reserve has no end", l->where);
+	return NULL;
+}
+
+static void nothing_moves_without_room(struct ledger *l, struct put *waiting)
+{
+	struct sb_journal_stats s;
+
+	for (unsigned tick = 0; tick < 50; tick++) {
+		struct put *e = ledger_put_events(l, 1, 1, 10);
+
+		sb_fake_clock_advance(&l->clock, 100 * SB_NS_PER_MS);
+		ledger_commit(l);
+		assert_int_equal(e->fate, ABSENT);
+		assert_int_equal(waiting->fate, FLYING);
+	}
+	sb_journal_get_stats(l->j, &s);
+	assert_true(s.full && s.waiting > 0);
+	assert_false(l->fatal);
+}
+
+/* Outcomes wait, in their order, as long as it takes; whoever must not wait is told so. */
+static void wait_for_room(struct ledger *l, uint64_t seed)
+{
+	struct sb_journal_stats s;
+	struct put *first, *second, *impatient;
+
+	reopen(l);
+	for (unsigned i = 0; i < 150; i++)
+		ledger_put_events(l, 1, 4, 10);
+	ledger_commit(l);
+	l->disk->capacity = simdisk_used(l->disk);
+	first = use_up_reserve(l);
+	nothing_moves_without_room(l, first);
+	second = ledger_put_outcome(l, l->open[0], false);
+	impatient = ledger_put_impatient(l);
+	ledger_commit(l);
+	assert_int_equal(impatient->a.status, SB_APPEND_FULL);
+	assert_int_equal(second->fate, FLYING);
+	if (seed % 2) {
+		l->disk->capacity = 0;
+		sb_fake_clock_advance(&l->clock, SB_NS_PER_S);
+		ledger_commit(l);
+		assert_int_equal(first->fate, DURABLE);
+		assert_int_equal(second->fate, DURABLE);
+		assert_true(first->a.seq < second->a.seq);
+		sb_journal_get_stats(l->j, &s);
+		assert_int_equal(s.waiting, 0);
+	}
+}
+
+static void test_outcomes_wait_when_the_reserve_is_used_up(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct ledger l;
+		struct put *e;
+
+		ledger_init(&l, seed);
+		snprintf(l.where, sizeof(l.where), "seed %u, no room for outcomes", (unsigned)seed);
+		wait_for_room(&l, seed);
+		ledger_crash(&l, seed, false);
+		l.disk->capacity = 0;
+		reopen(&l);
+		e = ledger_put_events(&l, 1, 1, 10);
+		ledger_commit(&l);
+		assert_int_equal(e->fate, DURABLE);
+		ledger_done(&l);
+	}
+}
+
+/* Nobody sends events while the disk is said to be full: that there is room again shows without one. */
+static void test_room_is_found_without_an_event(void **state)
+{
+	struct sb_journal_stats s;
+	struct ledger l;
+	struct put *e;
+
+	(void)state;
+	ledger_init(&l, 1);
+	l.conf.min_free_bytes = 1 << 20;
+	reopen(&l);
+	l.disk->capacity = 1 << 20;
+	sb_fake_clock_advance(&l.clock, 2 * SB_NS_PER_S);
+	e = ledger_put_events(&l, 1, 1, 10);
+	ledger_commit(&l);
+	assert_int_equal(e->fate, ABSENT);
+	sb_journal_get_stats(l.j, &s);
+	assert_true(s.full);
+	l.disk->capacity = 0;
+	sb_fake_clock_advance(&l.clock, 2 * SB_NS_PER_S);
+	sb_journal_pump(l.j);
+	sb_journal_get_stats(l.j, &s);
+	assert_false(s.full);
+	ledger_done(&l);
+}
+
 /* A delivery that nobody finishes holds its segment and all behind it; its outcome lets them go, in order, crash or not. */
 static void release_with_crash(uint64_t seed, uint64_t off_after)
 {
@@ -329,6 +439,8 @@ int main(void)
 		cmocka_unit_test(test_a_failed_group_is_not_read),
 		cmocka_unit_test(test_short_writes_and_reads_go_on),
 		cmocka_unit_test(test_a_full_disk_takes_outcomes_and_recovers),
+		cmocka_unit_test(test_outcomes_wait_when_the_reserve_is_used_up),
+		cmocka_unit_test(test_room_is_found_without_an_event),
 		cmocka_unit_test(test_segments_go_in_order),
 	};
 
