@@ -169,20 +169,26 @@ class Daemon:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the daemon did not end on signal {sig}\n{self.log_tail()}") from None
 
-    def workers(self):
-        """Process ids of the workers of this installation, whoever is their parent."""
+    def workers(self, command="recorder.py"):
+        """Process ids of the workers of this installation, whoever is their parent; "": and of what they have started."""
         mark = f"RECORD={self.record}".encode()
         found = []
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or self.process and int(entry) == self.process.pid:
                 continue
             try:
-                with open(f"/proc/{entry}/environ", "rb") as env, open(f"/proc/{entry}/cmdline", "rb") as command:
-                    if mark in env.read().split(b"\0") and b"recorder.py" in command.read():
-                        found.append(int(entry))
+                if mark in slurp(f"/proc/{entry}/environ").split(b"\0") and command.encode() in slurp(f"/proc/{entry}/cmdline"):
+                    found.append(int(entry))
             except OSError:
                 continue
         return found
+
+    def spawner(self):
+        """Process id of the spawner, 0 while there is none."""
+        for entry in slurp(f"/proc/{self.process.pid}/task/{self.process.pid}/children").split():
+            if b"__spawner" in slurp(f"/proc/{int(entry)}/cmdline"):
+                return int(entry)
+        return 0
 
     def close(self):
         self.kill()
@@ -237,6 +243,13 @@ class Daemon:
     def target(self, name="record"):
         return named(self.status()["targets"], name)
 
+    def metric(self, name):
+        """The value of one line of /metrics, by its name with its labels."""
+        for line in self.request("GET", "/metrics").text.splitlines():
+            if line.startswith(f"signalbox_{name} "):
+                return float(line.rpartition(" ")[2])
+        raise AssertionError(f"no metric {name}")
+
     def letters(self):
         return self.cli_json("dlq", "list", "--limit", "1000000")["letters"]
 
@@ -254,6 +267,11 @@ class Daemon:
             t = self.target(name)
             return t["queued"] == 0 and t["in_flight"] == 0 and t["retrying"] == 0
         wait_for(f"target {name} to have nothing left\n", owes_nothing)
+
+
+def slurp(path):
+    with open(path, "rb") as f:
+        return f.read()
 
 
 def named(rows, name):

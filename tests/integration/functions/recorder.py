@@ -4,8 +4,9 @@
 
     fail: N      the first N attempts fail; -1: all of them     reject: true   answers that it never will
     sleep: S     takes so long                                  exit: CODE     dies without an answer, once
+    fail_while: FILE   fails as long as that file exists
 
-While the file $BROKEN exists, everything fails.
+While the file $BROKEN exists, everything fails; with the word "reject" in it everything is rejected.
 """
 import json
 import os
@@ -17,11 +18,21 @@ record = os.open(os.environ["RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0
 broken = os.environ.get("BROKEN", "")
 
 
+def mood():
+    """What $BROKEN says; None: all is well."""
+    try:
+        with open(broken) as f:
+            return f.read()
+    except OSError:
+        return None
+
+
 def verdict(attempt, detail):
-    if detail.get("reject"):
+    mishap = mood()
+    if detail.get("reject") or mishap == "reject":
         return {"ok": False, "error": "asked to reject", "retry": False}
     fails = detail.get("fail", 0)
-    if fails < 0 or attempt <= fails or (broken and os.path.exists(broken)):
+    if mishap is not None or fails < 0 or attempt <= fails or os.path.exists(detail.get("fail_while", "")):
         return {"ok": False, "error": f"asked to fail, attempt {attempt}"}
     return {"ok": True, "result": detail.get("n")}
 
