@@ -47,11 +47,9 @@ static struct sb_event *next_hop(struct sb_target *t, const struct sb_item *item
 	const struct sb_event *ev = item->event;
 	struct sb_event *next;
 
-	if (sb_event_parse(sb_slice(ev->json, ev->n), ((struct bus *)t->state)->to, t->name, &next, err) < 0)
+	if (sb_intake_again(s, sb_slice(ev->json, ev->n), ((struct bus *)t->state)->to, t->name, &next, err) < 0)
 		return NULL;
 	next->hops = (uint16_t)(ev->hops + 1);
-	next->received_ms = sb_wall_ms(s->core->clock);
-	next->receipt = sb_uuid_next(&s->uuids, next->received_ms);
 	return next;
 }
 

@@ -294,10 +294,8 @@ static int offer_letter(struct redrive *r, struct sb_err *err)
 	only.target = sb_map_get(&s->plan->targets, sb_slice_str(x->target));
 	if (!only.target && !r->call->rematch)
 		return sb_fail(err, SB_E_UNRESOLVED, "target '%s' is not configured any more; --rematch asks today's rules", x->target);
-	if (sb_event_parse(x->event, x->bus, x->origin, &ev, err) < 0)
+	if (sb_intake_again(s, x->event, x->bus, x->origin, &ev, err) < 0)
 		return -1;
-	ev->received_ms = sb_wall_ms(s->core->clock);
-	ev->receipt = sb_uuid_next(&s->uuids, ev->received_ms);
 	call = (struct sb_intake_call){ .ev = &ev, .n = 1, .extra = &extra, .only = r->call->rematch ? NULL : &only,
 		.done = redrive_stored, .arg = r };
 	if (sb_intake(s, &call, &refusal) == 0)

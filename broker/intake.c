@@ -318,3 +318,13 @@ int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_r
 	sb_journal_submit(s->core->journal, &g->append);
 	return 0;
 }
+
+int sb_intake_again(struct sb_shard *s, struct sb_slice json, const char *bus, const char *origin, struct sb_event **ret,
+	struct sb_err *err)
+{
+	if (sb_event_parse(json, bus, origin, ret, err) < 0)
+		return -1;
+	(*ret)->received_ms = sb_wall_ms(s->core->clock);
+	(*ret)->receipt = sb_uuid_next(&s->uuids, (*ret)->received_ms);
+	return 0;
+}

@@ -101,6 +101,12 @@ struct sb_intake_call {
 	uint64_t cookie;
 };
 int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal);
+/*
+ * What an event becomes when it comes in once more, over a bus, as a dead letter, by a redrive: the same text under the same id,
+ * with a receipt of its own, so that no delivery of it can be taken for one of the first.
+ */
+int sb_intake_again(struct sb_shard *s, struct sb_slice json, const char *bus, const char *origin, struct sb_event **ret,
+	struct sb_err *err);
 
 /* ------------------------------------------------------------------------------------------------ state records */
 

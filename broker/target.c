@@ -103,32 +103,45 @@ static int letter_input(struct sb_buf *out, const struct sb_target_slot *slot, c
 	return bad ? -1 : 0;
 }
 
-/* The letter becomes a new delivery, in the same append as the DEAD record: both are durable, or neither. */
-static int forward_letter(struct sb_target_slot *slot, struct sb_delivery *dl, const struct sb_dead_record *r)
+/* `ev` comes in once more, for the dead-letter target alone. -1: the turn's append is full. */
+static int owe_letter(struct sb_target_slot *slot, struct sb_event *ev, const struct sb_delivery *dl, uint64_t generation)
 {
 	struct sb_target_slot *to = slot->dead_letter;
-	struct sb_buf *scratch = &slot->home->scratch;
-	char receipt[SB_UUID_TEXT + 1], *input;
-	struct sb_owed owed = { .rule = dl->rule, .target = to->name, .flags = SB_OWED_INPUT | SB_OWED_FINAL };
-	struct sb_event_record rec = { .ev = dl->ev, .owed = &owed, .n_owed = 1, .generation = r->generation };
+	struct sb_slice input = sb_buf_slice(&slot->home->scratch);
+	struct sb_owed owed = { .rule = dl->rule, .target = to->name, .flags = SB_OWED_INPUT | SB_OWED_FINAL, .input = input };
+	struct sb_event_record rec = { .ev = ev, .owed = &owed, .n_owed = 1, .generation = generation };
+	char receipt[SB_UUID_TEXT + 1], *copy;
 	struct sb_delivery *letter;
 
-	sb_buf_clear(scratch);
-	if (letter_input(scratch, slot, r, dl->ev) < 0)
-		return -1;
 	sb_uuid_format(&dl->ev->receipt, receipt);
 	rec.parent = sb_slice(receipt, SB_UUID_TEXT);
-	owed.input = sb_buf_slice(scratch);
 	if (sb_record_event(sb_shard_frames_buf(slot->home), &rec) < 0)
 		return -1;
-	input = sb_pool_alloc(scratch->len);
-	memcpy(input, scratch->p, scratch->len);
-	sb_dispatch_reserve_always(to->dispatch, sb_delivery_bytes(dl->ev, (uint32_t)scratch->len));
-	letter = sb_delivery_new(to->dispatch, sb_event_ref(dl->ev), dl->rule, 0, 0, owed.flags, input,
-		(uint32_t)scratch->len);
+	copy = sb_pool_alloc(input.n);
+	memcpy(copy, input.p, input.n);
+	sb_dispatch_reserve_always(to->dispatch, sb_delivery_bytes(ev, (uint32_t)input.n));
+	letter = sb_delivery_new(to->dispatch, sb_event_ref(ev), dl->rule, 0, 0, owed.flags, copy, (uint32_t)input.n);
 	sb_count(&to->accepted, 1);
 	sb_shard_frames_owe(slot->home, &letter->handover);
 	return 0;
+}
+
+/* The letter becomes a new delivery, in the same append as the DEAD record: both are durable, or neither. */
+static int forward_letter(struct sb_target_slot *slot, struct sb_delivery *dl, const struct sb_dead_record *r)
+{
+	struct sb_buf *scratch = &slot->home->scratch;
+	struct sb_event *ev;
+	struct sb_err err;
+	int bad;
+
+	sb_buf_clear(scratch);
+	if (letter_input(scratch, slot, r, dl->ev) < 0 ||
+	    sb_intake_again(slot->home, r->event, dl->ev->bus, dl->ev->origin, &ev, &err) < 0)
+		return -1;
+	ev->hops = dl->ev->hops;
+	bad = owe_letter(slot, ev, dl, r->generation);
+	sb_event_unref(ev);
+	return bad;
 }
 
 static bool env_dead(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_death *why)

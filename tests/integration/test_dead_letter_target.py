@@ -39,6 +39,21 @@ class DeadLetterTarget(unittest.TestCase):
         audit = self.d.audit()
         self.assertEqual((audit["delivered"], audit["dead_lettered"], audit["in_flight"]), (1, 1, 0))
 
+    def test_each_letter_is_a_delivery_of_its_own(self):
+        """Two letters of one event, and the two deliveries that died: a function must be able to tell all four apart."""
+        config = harness.simple_config()
+        config["targets"]["record"]["dead_letter"] = "morgue"
+        config["targets"] |= {"second": dict(config["targets"]["record"]), "morgue": self.morgue}
+        self.d.stop()
+        self.d.write_config(config)
+        self.d.write_rules({"rules": [{**harness.ORDERS["rules"][0], "targets": [{"target": "record"}, {"target": "second"}]}]})
+        self.d.start()
+        self.post(1, fail=-1)
+        letters = harness.wait_for("both letters", lambda: len(self.buried()) == 2 and self.buried())
+        self.assertEqual({r["id"] for r in letters} & {r["id"] for r in self.d.attempts() if r not in letters}, set())
+        self.assertEqual(len({r["id"] for r in letters}), 2)
+        self.d.settle("morgue")
+
     def never_dies(self, mood):
         self.d.broken.write_text(mood)
         self.post(1, reject=True)
