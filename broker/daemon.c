@@ -476,8 +476,9 @@ static void finish(struct sb_daemon *d)
 		sb_loop_stop(d->loop[i]);
 	for (unsigned i = 0; i < d->core.n_shards; i++)
 		sb_loop_join(d->loop[i]);
+	sb_journal_stop(d->core.journal);
+	sb_deadbox_free(d->core.deadbox); /* tells the journal what the table took last */
 	sb_journal_close(d->core.journal);
-	sb_deadbox_free(d->core.deadbox);
 	for (unsigned i = 0; i < d->core.n_shards; i++)
 		while (sb_mailbox_drain(&d->core.shard[i]->mail)) /* reads that came back late */
 			;

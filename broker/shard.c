@@ -12,6 +12,12 @@
 /* Outcomes that the disk has not taken yet. Beyond this no new attempts are begun, so that a stalled disk costs no memory. */
 #define STATE_BYTES_HOLD (32u << 20)
 
+/* A letter whose redrive was delivered, and where the RESULT that says so ends. */
+struct redriven {
+	struct sb_slice letter; /* pool memory */
+	size_t end;
+};
+
 /* One turn's state records, and who must be told when they are durable. */
 struct sb_shard_frames {
 	struct sb_append append;
@@ -19,7 +25,7 @@ struct sb_shard_frames {
 	struct sb_shard *shard;
 	struct sb_handover **tail;
 	bool dead;
-	struct sb_slice *redriven; /* pool memory */
+	struct redriven *redriven;
 	size_t n_redriven, cap_redriven;
 };
 
@@ -208,7 +214,7 @@ void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter)
 		f->redriven = sb_xrealloc(f->redriven, f->cap_redriven * sizeof(*f->redriven));
 	}
 	memcpy(copy, letter.p, letter.n);
-	f->redriven[f->n_redriven++] = sb_slice(copy, letter.n);
+	f->redriven[f->n_redriven++] = (struct redriven){ sb_slice(copy, letter.n), f->append.frames.len };
 }
 
 void sb_shard_frames_owe(struct sb_shard *s, struct sb_handover *h)
@@ -286,6 +292,18 @@ static int store_dead(const struct sb_append *a, struct sb_deadletters *table, s
 	return r;
 }
 
+static int drop_redriven(const struct sb_shard_frames *f, struct sb_deadletters *table, struct sb_err *err)
+{
+	struct sb_frame_iter it = { .rest = sb_buf_slice(&f->append.frames), .seq = f->append.seq };
+	struct sb_frame frame;
+	int r = 0;
+
+	for (size_t i = 0; i < f->n_redriven && sb_frame_next(&it, &frame) == 1;)
+		if ((size_t)(it.rest.p - f->append.frames.p) == f->redriven[i].end)
+			r |= sb_deadletters_delivered(table, f->redriven[i++].letter, frame.seq, err);
+	return r;
+}
+
 /* What is not stored stays in the journal, which keeps the segment; the next start stores it. */
 static void tell_table(struct sb_shard_frames *f, struct sb_deadbox *box)
 {
@@ -296,8 +314,7 @@ static void tell_table(struct sb_shard_frames *f, struct sb_deadbox *box)
 
 	SB_FAULT("deadbox.before_store");
 	failed = store_dead(&f->append, table, &err) < 0;
-	for (size_t i = 0; i < f->n_redriven && !failed; i++)
-		failed = sb_deadletters_delivered(table, f->redriven[i], &err) < 0;
+	failed |= drop_redriven(f, table, &err) < 0; /* each tries: what fails is remembered by its number */
 	SB_FAULT("deadbox.after_store");
 	if (failed)
 		sb_log(SB_LOG_ERROR, "dead letter not stored, the journal keeps it", KERR(&err));
@@ -331,7 +348,7 @@ static void frames_done(struct sb_mail *m)
 	if (s->state_held && s->state_bytes < STATE_BYTES_HOLD / 2)
 		hold_targets(s, false);
 	for (size_t i = 0; i < f->n_redriven; i++)
-		sb_pool_free((void *)f->redriven[i].p);
+		sb_pool_free((void *)f->redriven[i].letter.p);
 	f->n_redriven = 0;
 	if (f->append.frames.cap > (4u << 20))
 		sb_buf_done(&f->append.frames);

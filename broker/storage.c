@@ -19,7 +19,7 @@ static int note_redrive(void *arg, struct sb_slice id, enum sb_redrive_state st)
 	struct pending *p = arg;
 
 	if (st == SB_REDRIVE_DELIVERED)
-		return sb_deadletters_delivered(p->table, id, p->err);
+		return sb_deadletters_delivered(p->table, id, 0, p->err);
 	if (st == SB_REDRIVE_PENDING) {
 		p->id = sb_xrealloc(p->id, (p->n + 1) * sizeof(*p->id));
 		p->id[p->n++] = id;
@@ -41,11 +41,10 @@ static int reconcile_letters(struct sb_journal *j, struct sb_deadletters *table,
 	int bad;
 
 	bad = sb_deadletters_last_seq(table, &last, err) < 0 || sb_recovery_dead(j, last, store_missing, &p, err) < 0 ||
-	      sb_recovery_redrives(j, note_redrive, &p, err) < 0 || sb_deadletters_reconcile(table, p.id, p.n, err) < 0 ||
-	      sb_deadletters_last_seq(table, &last, err) < 0;
+	      sb_recovery_redrives(j, note_redrive, &p, err) < 0 || sb_deadletters_reconcile(table, p.id, p.n, err) < 0;
 	free(p.id);
 	if (!bad)
-		sb_journal_released(j, last);
+		sb_journal_released(j, sb_journal_recovery(j)->next_seq - 1); /* all that was there was asked */
 	return bad ? -1 : 0;
 }
 

@@ -81,8 +81,11 @@ int sb_deadletters_count(struct sb_deadletters *d, const struct sb_letter_filter
 /* Claim for redrive: dead -> redriving. *ret false: not there or already claimed. */
 int sb_deadletters_claim(struct sb_deadletters *d, struct sb_slice id, bool *ret, struct sb_err *err);
 int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err);
-/* The redrive was delivered: the letter goes. Not there: nothing happens. */
-int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err);
+/*
+ * The redrive was delivered: the letter goes. Not there: nothing happens. seq is the journal's number of the RESULT, which counts
+ * as stored from now on like that of a DEAD record, in the same order; 0: what a restart found, which counts it itself.
+ */
+int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err);
 /* After recovery: every `redriving` letter that is not in the given list goes back to dead. */
 int sb_deadletters_reconcile(struct sb_deadletters *d, const struct sb_slice *pending, size_t n, struct sb_err *err);
 int sb_deadletters_purge(struct sb_deadletters *d, const struct sb_letter_filter *f, uint64_t *ret_n, struct sb_err *err);

@@ -195,11 +195,22 @@ int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct 
 	return change(d, STMT_UNCLAIM, id, &changed, err);
 }
 
-int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err)
+static int drop_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
 {
-	bool changed;
+	if (letters_begin(d, err) < 0)
+		return -1;
+	if (run_with_id(d, STMT_DELIVERED, id, err) < 0 || set_last_seq(d, seq, err) < 0)
+		return letters_rollback(d);
+	return letters_commit(d, err);
+}
 
-	return change(d, STMT_DELIVERED, id, &changed, err);
+int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
+{
+	if (drop_delivered(d, id, seq, err) == 0)
+		return 0;
+	if (seq)
+		d->first_failed = SB_MIN(d->first_failed, seq);
+	return -1;
 }
 
 /* The ids of letters marked as redriving that nobody is redriving, one NUL-terminated text behind the other. */

@@ -98,6 +98,7 @@ void sb_writer_init(struct sb_journal *j);
 int sb_writer_first_segment(struct sb_journal *j, struct sb_err *err); /* after recovery: a segment to write in */
 bool sb_writer_commit(struct sb_journal *j);                           /* one group; false: nothing to be done now */
 bool sb_writer_waits(const struct sb_journal *j);                      /* for room: to be called every SB_ROOM_MS, mail or not */
+void sb_writer_finish(struct sb_journal *j);                           /* commits what is queued; what cannot be goes home failed */
 void sb_writer_close(struct sb_journal *j);
 void sb_writer_publish(struct sb_journal *j);
 void sb_writer_release(struct sb_journal *j);                          /* after sb_journal_released: segments may go */

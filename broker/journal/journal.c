@@ -137,11 +137,13 @@ static void stop_threads(struct sb_journal *j)
 		j->r.stop.run = stop_reader;
 		sb_mailbox_post(&j->r.mail, &j->r.stop);
 		pthread_join(j->r.thread, NULL);
+		j->r.started = false;
 	}
 	if (j->w.started) {
 		j->w.stop.run = stop_writer;
 		sb_mailbox_post(&j->w.mail, &j->w.stop);
 		pthread_join(j->w.thread, NULL);
+		j->w.started = false;
 	}
 }
 
@@ -189,13 +191,19 @@ int sb_journal_open(struct sb_vfs *vfs, const struct sb_clock *clock, const stru
 	return 0;
 }
 
+void sb_journal_stop(struct sb_journal *j)
+{
+	stop_threads(j);
+	sb_mailbox_drain(&j->w.mail);
+	sb_mailbox_drain(&j->r.mail);
+	sb_writer_finish(j);
+}
+
 void sb_journal_close(struct sb_journal *j)
 {
 	if (!j)
 		return;
-	stop_threads(j);
-	sb_mailbox_drain(&j->w.mail);
-	sb_mailbox_drain(&j->r.mail);
+	sb_journal_stop(j);
 	journal_free(j);
 }
 

@@ -84,7 +84,10 @@ struct sb_append {
 };
 
 void sb_journal_submit(struct sb_journal *j, struct sb_append *a); /* any thread */
-/* Every DEAD record up to this sequence number is stored in the dead-letter table: their segments may go. Any thread. */
+/*
+ * The dead-letter table knows of every DEAD record, and of every RESULT of a redrive, up to this sequence number: the segments
+ * that tell of them may go. Any thread.
+ */
 void sb_journal_released(struct sb_journal *j, uint64_t dead_seq);
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -136,7 +139,12 @@ int sb_journal_open(struct sb_vfs *vfs, const struct sb_clock *clock, const stru
 	struct sb_journal **ret, struct sb_err *err);
 const struct sb_recovery *sb_journal_recovery(const struct sb_journal *j);
 int sb_journal_start(struct sb_journal *j, struct sb_err *err); /* starts writer and reader threads */
-/* Commits what is queued, stops both threads, writes a last CHECKPOINT, closes. Nothing may be submitted any more. */
+/*
+ * Commits what is queued, stops both threads, sends everything home. Nothing may be submitted any more, but sb_journal_released
+ * is still heard. Once is enough.
+ */
+void sb_journal_stop(struct sb_journal *j);
+/* Stops it if that was not done, writes a last CHECKPOINT, closes. */
 void sb_journal_close(struct sb_journal *j);
 /* A disk error that a fresh segment did not cure: the process must end and recover. Called on the writer's thread. */
 void sb_journal_on_fatal(struct sb_journal *j, void (*fn)(void *arg, const struct sb_err *err), void *arg);

@@ -389,6 +389,7 @@ static void keep_bits(struct sb_journal *j)
 
 		j->recovered.seg[i] = s->seg[i];
 		j->recovered.seg[i].done = j->recovered.bits + at;
+		j->recovered.seg[i].redrive = NULL;
 		if (n)
 			memcpy(j->recovered.bits + at, s->seg[i].done, n * 8);
 		at += n;

@@ -16,6 +16,12 @@ void sb_state_init(struct sb_state *s)
 	sb_buf_init(&s->generation_text, GENERATION_MAX);
 }
 
+static void free_bits(struct sb_seg_state *seg)
+{
+	free(seg->done);
+	free(seg->redrive);
+}
+
 static void free_values(struct sb_map *m)
 {
 	sb_map_each (m, it)
@@ -26,7 +32,7 @@ static void free_values(struct sb_map *m)
 void sb_state_done(struct sb_state *s)
 {
 	for (size_t i = 0; i < s->n_segs; i++)
-		free(s->seg[i].done);
+		free_bits(&s->seg[i]);
 	free(s->seg);
 	free(s->route);
 	sb_map_done(&s->route_index);
@@ -51,7 +57,7 @@ struct sb_seg_state *sb_state_add_segment(struct sb_state *s, uint64_t number, u
 void sb_state_drop_oldest(struct sb_state *s)
 {
 	SB_ASSERT(s->n_segs > 1);
-	free(s->seg[0].done);
+	free_bits(&s->seg[0]);
 	memmove(s->seg, s->seg + 1, --s->n_segs * sizeof(*s->seg));
 }
 
@@ -115,6 +121,16 @@ static struct sb_seg_state *segment_of(const struct sb_state *s, uint64_t dno)
 	return lo ? &s->seg[lo - 1] : NULL;
 }
 
+static bool bit_of(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
+static void set_bit(uint64_t *bits, uint64_t i)
+{
+	bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
 bool sb_state_is_done(const struct sb_state *s, uint64_t dno)
 {
 	const struct sb_seg_state *seg = segment_of(s, dno);
@@ -123,7 +139,13 @@ bool sb_state_is_done(const struct sb_state *s, uint64_t dno)
 	if (!seg)
 		return true; /* its segment owed nothing any more, and went */
 	i = dno - seg->first_dno;
-	return i < seg->n && (seg->done[i / 64] >> (i % 64) & 1);
+	return i < seg->n && bit_of(seg->done, i);
+}
+
+static void grow_bits(uint64_t **bits, uint64_t from_words, uint64_t to_words)
+{
+	*bits = sb_xrealloc(*bits, to_words * 8);
+	memset(*bits + from_words, 0, (to_words - from_words) * 8);
 }
 
 static void owe(struct sb_state *s, struct sb_seg_state *seg, uint64_t n)
@@ -133,8 +155,9 @@ static void owe(struct sb_state *s, struct sb_seg_state *seg, uint64_t n)
 	if (words > seg->cap_words) {
 		uint64_t cap = SB_MAX(words, seg->cap_words ? seg->cap_words * 2 : 64);
 
-		seg->done = sb_xrealloc(seg->done, cap * 8);
-		memset(seg->done + seg->cap_words, 0, (cap - seg->cap_words) * 8);
+		grow_bits(&seg->done, seg->cap_words, cap);
+		if (seg->redrive)
+			grow_bits(&seg->redrive, seg->cap_words, cap);
 		seg->cap_words = cap;
 	}
 	seg->n += n;
@@ -149,16 +172,34 @@ static void lose(struct sb_state *s, struct sb_seg_state *seg, uint64_t n)
 
 	owe(s, seg, n);
 	for (uint64_t i = from; i < seg->n; i++)
-		seg->done[i / 64] |= UINT64_C(1) << (i % 64);
+		set_bit(seg->done, i);
 	seg->open -= n;
 	s->open -= n;
+}
+
+/* The newest n are a dead letter's. */
+static void note_redrive(struct sb_seg_state *seg, uint64_t n)
+{
+	if (n && !seg->redrive)
+		grow_bits(&seg->redrive, 0, seg->cap_words);
+	for (uint64_t i = seg->n - n; i < seg->n; i++)
+		set_bit(seg->redrive, i);
+}
+
+/* Only the EVENT knows which letter was delivered: its file stays until the table has dropped the letter. */
+static void hold_for_letter(struct sb_state *s, uint64_t dno, uint64_t seq)
+{
+	struct sb_seg_state *seg = segment_of(s, dno);
+
+	if (seg && seg->redrive && bit_of(seg->redrive, dno - seg->first_dno))
+		seg->last_letter = seq;
 }
 
 /* 0; -1: it was done before, or was never owed (counted). */
 static int finish(struct sb_state *s, uint64_t dno)
 {
 	struct sb_seg_state *seg = segment_of(s, dno);
-	uint64_t i = seg ? dno - seg->first_dno : 0, bit;
+	uint64_t i = seg ? dno - seg->first_dno : 0;
 
 	if (dno < s->base_dno)
 		return 0; /* the segment that owed it went because of this very outcome */
@@ -167,12 +208,11 @@ static int finish(struct sb_state *s, uint64_t dno)
 		s->double_results += seg == NULL;
 		return -1;
 	}
-	bit = UINT64_C(1) << (i % 64);
-	if (seg->done[i / 64] & bit) {
+	if (bit_of(seg->done, i)) {
 		s->double_results++;
 		return -1;
 	}
-	seg->done[i / 64] |= bit;
+	set_bit(seg->done, i);
 	seg->open--;
 	s->open--;
 	return 0;
@@ -213,12 +253,14 @@ static int apply_event(struct sb_state *s, struct sb_slice payload)
 	s->unmatched += n == 0;
 	s->events++;
 	owe(s, seg, n);
+	if (ev.redrive_of.n)
+		note_redrive(seg, n);
 	if (ev.first_dno + n > s->next_dno)
 		s->next_dno = ev.first_dno + n;
 	return 0;
 }
 
-static int apply_result(struct sb_state *s, struct sb_slice payload)
+static int apply_result(struct sb_state *s, uint64_t seq, struct sb_slice payload)
 {
 	struct sb_result_record r;
 
@@ -230,6 +272,7 @@ static int apply_result(struct sb_state *s, struct sb_slice payload)
 	}
 	if (finish(s, r.dno) < 0)
 		return 0;
+	hold_for_letter(s, r.dno, seq);
 	s->route[r.route].delivered++;
 	return 0;
 }
@@ -267,7 +310,7 @@ static int apply_dead(struct sb_state *s, uint64_t seq, struct sb_slice payload)
 
 	if (sb_dead_view(payload, &r) < 0)
 		return -1;
-	s->seg[s->n_segs - 1].last_dead = seq;
+	s->seg[s->n_segs - 1].last_letter = seq;
 	if (r.dno == 0)
 		return 0; /* invalid input was never accepted */
 	if (finish(s, r.dno) == 0 && r.route < s->n_routes)
@@ -477,7 +520,7 @@ int sb_state_apply(struct sb_state *s, enum sb_record_type type, uint64_t seq, s
 	s->next_seq = seq + 1;
 	switch (type) {
 	case SB_REC_EVENT:      return apply_event(s, payload);
-	case SB_REC_RESULT:     return apply_result(s, payload);
+	case SB_REC_RESULT:     return apply_result(s, seq, payload);
 	case SB_REC_DIRECT:     return apply_direct(s, payload);
 	case SB_REC_DEAD:       return apply_dead(s, seq, payload);
 	case SB_REC_GENERATION: return apply_generation(s, payload);

@@ -23,8 +23,9 @@ struct sb_seg_state {
 	uint64_t n;            /* deliveries owed by its EVENT records */
 	uint64_t open;         /* of them without outcome */
 	uint64_t *done;        /* bits */
-	uint64_t cap_words;
-	uint64_t last_dead;    /* highest DEAD record that the table must have before the file may go; 0: none */
+	uint64_t *redrive;     /* bits: of a dead letter; NULL: none is */
+	uint64_t cap_words;    /* of each */
+	uint64_t last_letter;  /* highest record that the table must have heard of before the file may go; 0: none */
 	uint64_t bytes;        /* used in the file */
 };
 

@@ -308,7 +308,7 @@ static void unlink_finished(struct sb_journal *j)
 	struct sb_state *s = &j->w.state;
 	size_t before = s->n_segs;
 
-	while (s->n_segs > 1 && s->seg[0].open == 0 && s->seg[0].last_dead <= j->w.released && sync_unlinked(j)) {
+	while (s->n_segs > 1 && s->seg[0].open == 0 && s->seg[0].last_letter <= j->w.released && sync_unlinked(j)) {
 		char path[SB_SEGMENT_PATH_MAX];
 
 		sb_segment_path(j->conf.dir, s->seg[0].number, path);
@@ -711,25 +711,24 @@ void sb_writer_publish(struct sb_journal *j)
 	pthread_mutex_unlock(&j->lock);
 }
 
-/* Closing: one last time, then what waited goes home as it is. */
-static void give_up_line(struct sb_journal *j)
+void sb_writer_finish(struct sb_journal *j)
 {
 	struct sb_append *a;
 
-	j->w.line_since_ns = sb_mono_ns(j->clock) - ROOM_NS;
+	while (sb_writer_commit(j))
+		;
+	j->w.line_since_ns = sb_mono_ns(j->clock) - ROOM_NS; /* what waits for room: one last time */
 	while (sb_writer_commit(j))
 		;
 	while ((a = queue_pop(&j->w.line)))
 		send_home(a, SB_APPEND_FAILED);
+	j->w.stats.waiting = 0;
 }
 
 void sb_writer_close(struct sb_journal *j)
 {
 	char path[SB_SEGMENT_PATH_MAX];
 
-	while (sb_writer_commit(j))
-		;
-	give_up_line(j);
 	sb_writer_release(j);
 	if (j->w.file)
 		j->vfs->ops->close(j->w.file);

@@ -165,10 +165,32 @@ static void a_letter_is_claimed_once_and_hidden_while_it_is_redriven(void **stat
 	assert_int_equal(sb_deadletters_unclaim(d, SB_SLICE("a.0"), &err), 0);
 	assert_totals(d, 2, 0);
 	assert_true(claim(d, "a.0"));
-	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), &err), 0);
-	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), &err), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), 0, &err), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), 0, &err), 0);
 	assert_all(d, "b.0");
 	assert_totals(d, 1, 0);
+	sb_deadletters_close(d);
+}
+
+static void a_delivered_redrive_counts_as_stored_or_holds_the_number(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_err err;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	store_id(d, "b.0", 2);
+	assert_true(claim(d, "a.0") && claim(d, "b.0"));
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("a.0"), 5, &err), 0);
+	assert_int_equal(last_seq(d), 5);
+#ifdef SB_FAULTS
+	assert_int_equal(sb_fault_arm("deadletter.commit:1:err"), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("b.0"), 7, &err), -1);
+	assert_int_equal(sb_fault_arm(""), 0);
+	store_id(d, "c.0", 9);
+	assert_int_equal(last_seq(d), 6);
+	assert_all(d, "b.0 c.0");
+#endif
 	sb_deadletters_close(d);
 }
 
@@ -301,6 +323,7 @@ int main(void)
 		SCENE(messages_that_are_no_utf8_become_readable),
 		SCENE(room_ends_at_max_bytes_and_comes_back_with_a_purge),
 		SCENE(a_letter_is_claimed_once_and_hidden_while_it_is_redriven),
+		SCENE(a_delivered_redrive_counts_as_stored_or_holds_the_number),
 		SCENE(a_failed_redrive_brings_the_letter_back_with_its_history),
 		SCENE(history_is_bounded_and_lives_count_on),
 		SCENE(a_redrive_whose_letter_was_purged_makes_a_letter_of_its_own),

@@ -177,7 +177,7 @@ static void model_step(struct sb_deadletters *d, struct model *m, struct sb_rand
 		m->claimed[i] = false;
 		m->lives[i]++;
 	} else {
-		assert_int_equal(sb_deadletters_delivered(d, sb_slice_str(id), &err), 0);
+		assert_int_equal(sb_deadletters_delivered(d, sb_slice_str(id), 0, &err), 0);
 		m->there[i] = m->claimed[i] = false;
 	}
 }
