@@ -18,8 +18,9 @@ bool sb_breaker_allows(const struct sb_breaker *b, uint64_t now_ns);
 void sb_breaker_begin(struct sb_breaker *b, const void *who); /* `who` goes; it must be allowed */
 /* What came of `who`. reached: the target answered, however it did; unreachable: it did not; released: nothing is known. */
 void sb_breaker_reached(struct sb_breaker *b);
-void sb_breaker_unreachable(struct sb_breaker *b, const void *who, const struct sb_retry_policy *p, uint64_t now_ns,
-	uint32_t rnd);
+/* `asked_ms` is the target's own wish (retry_after_ms): it wins over a shorter pause, up to the cap. */
+void sb_breaker_unreachable(struct sb_breaker *b, const void *who, const struct sb_retry_policy *p, uint64_t asked_ms,
+	uint64_t now_ns, uint32_t rnd);
 void sb_breaker_released(struct sb_breaker *b, const void *who);
 
 #endif

@@ -99,11 +99,11 @@ static void on_rejected(struct sb_dispatch *d, struct sb_delivery *dl)
 }
 
 /* Back into the queue, uncounted. There it waits for the breaker, and for its end by age, with everybody else. */
-static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl)
+static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t asked_ms)
 {
 	d->stats.unreachable++;
 	dl->unreachable += dl->unreachable < UINT16_MAX;
-	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
+	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, asked_ms, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
 	sb_dispatch_ready(d, dl);
 }
 
@@ -140,7 +140,7 @@ static void settle_one(struct sb_dispatch *d, struct sb_delivery *dl, const stru
 	case SB_UNREACHABLE:
 		sb_delivery_fail(dl, r);
 		sb_dispatch_recharge(d, dl);
-		on_unreachable(d, dl);
+		on_unreachable(d, dl, r->retry_after_ms);
 		return;
 	case SB_RELEASED: on_released(d, dl); return;
 	}

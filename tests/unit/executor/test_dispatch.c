@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/support/test.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -409,6 +410,35 @@ static void an_unreachable_target_is_left_alone_then_probed(void **state)
 	world_done(&w);
 }
 
+static void an_unreachable_target_may_ask_for_a_longer_pause(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	const struct {
+		uint32_t asked;
+		uint64_t pause;
+	} cases[] = {
+		{ 0, p.retry.base_ms },
+		{ 400, p.retry.base_ms }, /* never shorter */
+		{ 7000, 7000 },
+		{ UINT32_MAX, p.retry.cap_ms },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		uint64_t pause;
+		struct world w;
+
+		world_init(&w, &p, 1, 100);
+		add(&w, 1);
+		w.answer = (struct sb_result){ .retry_after_ms = cases[i].asked };
+		world_settle(&w, 0, SB_UNREACHABLE);
+		pause = world_stats(&w).unreachable_until_ms - WALL_MS;
+		if (pause != cases[i].pause)
+			fail_msg("row %zu: a pause of %" PRIu64 " ms", i, pause);
+		world_done(&w);
+	}
+}
+
 static void those_behind_an_unreachable_target_die_of_age(void **state)
 {
 	struct sb_target_policy p = WORLD_POLICY;
@@ -631,6 +661,7 @@ int main(void)
 		cmocka_unit_test(a_final_delivery_never_dies),
 		cmocka_unit_test(old_ones_die_in_the_queue_even_while_it_is_paused),
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
+		cmocka_unit_test(an_unreachable_target_may_ask_for_a_longer_pause),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),
 		cmocka_unit_test(there_is_one_probe_at_a_time),
 		cmocka_unit_test(a_released_one_goes_again_at_once_uncounted_and_alone),
