@@ -310,8 +310,8 @@ void sb_function_start_failed(struct sb_function *f, enum sb_reason reason, stru
 	f->failures++;
 	f->stats.start_failures++;
 	f->not_before_ns = now_ns(f) + wait;
-	sb_log(SB_LOG_WARN, "worker not started, will try again", KS("target", f->t->name), KSL("error", why),
-		KI("in_ms", wait / SB_NS_PER_MS));
+	sb_log_on(&f->start_lines, SB_LOG_WARN, "worker not started, will try again", KS("target", f->t->name),
+		KSL("error", why), KI("in_ms", wait / SB_NS_PER_MS));
 	if (sb_list_empty(&f->idle) && sb_list_empty(&f->room) && sb_list_empty(&f->full) &&
 		sb_list_empty(&f->starting))
 		settle_waiting(f, &r);

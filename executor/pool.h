@@ -130,7 +130,7 @@ struct sb_function { /* t->state */
 	bool closing;
 	struct sb_tape_buf tape;
 	struct sb_buf scratch;
-	struct sb_log_site log_site;           /* every target its own allowance of output lines */
+	struct sb_log_site output_lines, start_lines, lost_lines; /* every target has its own allowance */
 	struct sb_function_stats stats;
 };
 

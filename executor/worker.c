@@ -464,8 +464,8 @@ static void on_exited(struct sb_proc *p, int wait_status)
 			f, SB_R_CONNECTION_FAILURE, sb_slice_str(w->why), sb_slice(w->tail, w->tail_n));
 	} else if (w->load && !f->closing && !f->proto->one_shot) {
 		f->stats.died++;
-		sb_log(SB_LOG_WARN, "worker lost", KS("target", f->t->name), KI("pid", p->pid), KS("error", w->why),
-			KI("in_flight", w->load));
+		sb_log_on(&f->lost_lines, SB_LOG_WARN, "worker lost", KS("target", f->t->name), KI("pid", p->pid),
+			KS("error", w->why), KI("in_flight", w->load));
 	}
 	settle_flying(w, wait_status);
 	free_worker(w);

@@ -17,7 +17,7 @@ static void log_line(struct sb_worker *w, unsigned stream, struct sb_slice line)
 		kv[n++] = KSL("event_id", it->event->id);
 		kv[n++] = KSL("delivery_id", it->delivery_id);
 	}
-	sb_log_emit(&f->log_site, SB_LOG_INFO, "worker output", kv, n);
+	sb_log_emit(&f->output_lines, SB_LOG_INFO, "worker output", kv, n);
 }
 
 /* Lines are cut at SB_LOG_LINE_MAX; what is behind is in the tail, if it is stderr. */

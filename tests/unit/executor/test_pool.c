@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "poolbench.h"
 
@@ -236,6 +237,59 @@ static void what_a_worker_does_decides_the_outcome(void **state)
 			assert_int_equal(b->item[1].settled[SB_DELIVERED], 1);
 			bench_close(b);
 		}
+}
+
+/* Both kinds of line, of one target that fails without end and then of one that fails once. */
+static void make_two_fail(const char *loud, const char *quiet)
+{
+	const char *const name[] = { loud, quiet };
+
+	for (unsigned t = 0; t < 2; t++) {
+		unsigned failures = t ? 1 : 2 * SB_LOG_BURST;
+		struct bench *b = bench_opened(failures + 1);
+
+		b->target.name = name[t];
+		b->next_deed.what = SB_FAKE_DIES;
+		for (size_t i = 0; i < failures; i++) {
+			bench_submit(b, i);
+			bench_advance(b, 60000);
+		}
+		b->next_start.what = SB_FAKE_CANNOT_START;
+		for (unsigned i = 0; i < failures; i++)
+			sb_function_start_failed(&b->state, SB_R_CONNECTION_FAILURE, SB_SLICE("no"), SB_SLICE(""));
+		bench_close(b);
+	}
+}
+
+static unsigned count_lines(FILE *log, const char *phrase, const char *target)
+{
+	char line[4096];
+	unsigned n = 0;
+
+	rewind(log);
+	while (fgets(line, sizeof(line), log))
+		n += strstr(line, phrase) && strstr(line, target);
+	return n;
+}
+
+static void the_lines_of_one_target_do_not_hide_those_of_another(void **state)
+{
+	static const char *const phrases[] = { "worker lost", "worker not started" };
+	FILE *log = tmpfile();
+	int saved = dup(STDERR_FILENO);
+
+	(void)state;
+	sb_log_setup(SB_LOG_JSON, SB_LOG_WARN);
+	dup2(fileno(log), STDERR_FILENO);
+	make_two_fail("loud", "quiet");
+	dup2(saved, STDERR_FILENO);
+	sb_log_setup(SB_LOG_JSON, SB_LOG_ERROR);
+	close(saved);
+	for (size_t i = 0; i < SB_LEN(phrases); i++) {
+		assert_int_equal(count_lines(log, phrases[i], "\"target\":\"loud\""), SB_LOG_BURST);
+		assert_int_equal(count_lines(log, phrases[i], "\"target\":\"quiet\""), 1);
+	}
+	fclose(log);
 }
 
 static void neighbours_notice_nothing(void **state)
@@ -569,6 +623,7 @@ int main(void)
 		cmocka_unit_test(a_worker_is_replaced_after_max_requests),
 		cmocka_unit_test(a_worker_that_does_not_start_makes_the_target_unreachable),
 		cmocka_unit_test(starts_that_fail_become_rare),
+		cmocka_unit_test(the_lines_of_one_target_do_not_hide_those_of_another),
 		cmocka_unit_test(a_worker_that_dies_of_idleness_is_not_restarted_in_a_loop),
 		cmocka_unit_test(a_slow_start_costs_no_attempt_its_timeout),
 		cmocka_unit_test(what_a_worker_does_decides_the_outcome),
