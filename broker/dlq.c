@@ -37,6 +37,41 @@ struct dlq_call {
 
 /* ------------------------------------------------------------------------------------------------ reading the call */
 
+/* NULL: fine. A filter that is not understood must not widen what is touched. */
+static const char *wrong_with(const char *key, const json_t *value)
+{
+	static const struct {
+		const char *key;
+		json_type type;
+	} known[] = {
+		{ "id", JSON_STRING }, { "target", JSON_STRING }, { "rule", JSON_STRING }, { "error", JSON_STRING },
+		{ "bus", JSON_STRING }, { "older_than_ms", JSON_INTEGER }, { "newer_than_ms", JSON_INTEGER },
+		{ "limit", JSON_INTEGER }, { "after", JSON_INTEGER }, { "full", JSON_TRUE }, { "rematch", JSON_TRUE },
+	};
+	json_type type = json_is_false(value) ? JSON_TRUE : json_typeof(value);
+
+	for (size_t i = 0; i < SB_LEN(known); i++)
+		if (strcmp(known[i].key, key) == 0)
+			return type != known[i].type ? "has the wrong kind of value"
+				: json_integer_value(value) < 0 ? "must not be negative" : NULL;
+	return "is not known here";
+}
+
+static bool body_ok(struct sb_http_req *req, json_t *body)
+{
+	const char *key, *wrong;
+	json_t *value;
+
+	json_object_foreach (body, key, value) {
+		wrong = wrong_with(key, value);
+		if (wrong) {
+			sb_http_reply_error(req, 400, "bad_request", "`%.60s` %s", key, wrong);
+			return false;
+		}
+	}
+	return true;
+}
+
 static uint64_t body_number(json_t *body, const char *key, uint64_t dflt)
 {
 	json_t *v = json_object_get(body, key);
@@ -54,19 +89,23 @@ static const char *body_text(struct dlq_call *c, json_t *body, const char *key, 
 	return c->text[i];
 }
 
+/* NULL: the request has been answered. */
 static struct dlq_call *call_new(struct sb_daemon *d, struct sb_http_req *req, json_t *body, uint64_t limit_max)
 {
-	struct dlq_call *c = sb_xcalloc(sizeof(*c));
+	struct dlq_call *c;
 	uint64_t now = sb_wall_ms(d->core.clock), older = body_number(body, "older_than_ms", 0);
 	uint64_t newer = body_number(body, "newer_than_ms", 0);
 
+	if (!body_ok(req, body))
+		return NULL;
+	c = sb_xcalloc(sizeof(*c));
 	c->d = d;
 	c->req = req;
 	c->filter = (struct sb_letter_filter){ .id = body_text(c, body, "id", 0), .target = body_text(c, body, "target", 1),
 		.rule = body_text(c, body, "rule", 2), .error = body_text(c, body, "error", 3), .bus = body_text(c, body, "bus", 4),
 		.after_rowid = body_number(body, "after", 0) };
 	c->filter.limit = SB_MIN(body_number(body, "limit", SB_MIN(limit_max, (uint64_t)100)), limit_max);
-	c->filter.older_than_ms = older && older < now ? now - older : 0;
+	c->filter.older_than_ms = older ? SB_MAX(now, older + 1) - older : 0; /* older than time itself: none, and not any */
 	c->filter.newer_than_ms = newer && newer < now ? now - newer : 0;
 	c->full = json_is_true(json_object_get(body, "full"));
 	c->rematch = json_is_true(json_object_get(body, "rematch"));
@@ -97,9 +136,12 @@ static void call_done(struct sb_deadbox_job *j)
 	call_free(c);
 }
 
+/* `c` NULL: there is nothing to do. */
 static void call_start(struct dlq_call *c, void (*work)(struct sb_deadbox_job *j, struct sb_deadletters *table),
 	void (*done)(struct sb_deadbox_job *j))
 {
+	if (!c)
+		return;
 	c->job.work = work;
 	c->job.done = done;
 	sb_deadbox_post(c->d->core.deadbox, &c->job);
@@ -142,11 +184,10 @@ static void count_work(struct sb_deadbox_job *j, struct sb_deadletters *table)
 	c->filter.limit = 0;
 	c->failed = sb_deadletters_count(table, &c->filter, &count, &n, &c->err) < 0;
 	sb_buf_adds(&c->out, "{\"v\":1,\"counts\":[");
-	for (size_t i = 0; i < n; i++)
-		sb_buf_addf(&c->out, "%s{\"target\":\"%s\",\"rule\":\"%s\",\"error\":\"%s\",\"n\":%" PRIu64 ",\"bytes\":%" PRIu64
-				     ",\"oldest_ms\":%" PRIu64 ",\"newest_ms\":%" PRIu64 "}",
-			i ? "," : "", count[i].target, count[i].rule, count[i].error, count[i].n, count[i].bytes, count[i].oldest_ms,
-			count[i].newest_ms);
+	for (size_t i = 0; i < n; i++) {
+		sb_buf_adds(&c->out, i ? "," : "");
+		sb_letter_count_json(&count[i], &c->out);
+	}
 	sb_buf_adds(&c->out, "]}");
 	free(count);
 }
@@ -160,8 +201,6 @@ static void purge_work(struct sb_deadbox_job *j, struct sb_deadletters *table)
 {
 	struct dlq_call *c = SB_CONTAINER(j, struct dlq_call, job);
 
-	if (!c->filter.limit)
-		c->filter.limit = 0;
 	c->failed = sb_deadletters_purge(table, &c->filter, &c->n, &c->err) < 0;
 	sb_buf_addf(&c->out, "{\"v\":1,\"purged\":%" PRIu64 "}", c->n);
 }
@@ -170,7 +209,7 @@ void sb_dlq_purge(struct sb_daemon *d, struct sb_http_req *req, json_t *body)
 {
 	struct dlq_call *c = call_new(d, req, body, LIST_MAX);
 
-	if (!json_object_get(body, "limit"))
+	if (c && !json_object_get(body, "limit"))
 		c->filter.limit = 0;
 	call_start(c, purge_work, call_done);
 }

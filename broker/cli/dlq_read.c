@@ -52,19 +52,6 @@ static int table_letters(struct sb_deadletters *table, const struct sb_letter_fi
 	return sb_buf_addf(out, "],\"next\":%" PRIu64 "}", f->limit && o.n == f->limit ? o.last : 0);
 }
 
-static void add_count(struct sb_buf *out, const struct sb_letter_count *c)
-{
-	sb_buf_adds(out, "{\"target\":");
-	sb_json_add_string(out, sb_slice_str(c->target));
-	sb_buf_adds(out, ",\"rule\":");
-	sb_json_add_string(out, sb_slice_str(c->rule));
-	sb_buf_adds(out, ",\"error\":");
-	sb_json_add_string(out, sb_slice_str(c->error));
-	sb_buf_addf(out,
-		",\"n\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"oldest_ms\":%" PRIu64 ",\"newest_ms\":%" PRIu64 "}", c->n,
-		c->bytes, c->oldest_ms, c->newest_ms);
-}
-
 static int table_counts(
 	struct sb_deadletters *table, const struct sb_letter_filter *f, struct sb_buf *out, struct sb_err *err)
 {
@@ -76,7 +63,7 @@ static int table_counts(
 	sb_buf_adds(out, "{\"v\":1,\"counts\":[");
 	for (size_t i = 0; i < n; i++) {
 		sb_buf_adds(out, i ? "," : "");
-		add_count(out, &count[i]);
+		sb_letter_count_json(&count[i], out);
 	}
 	free(count);
 	return sb_buf_adds(out, "]}");

@@ -78,6 +78,8 @@ struct sb_letter_count {
 int sb_deadletters_count(struct sb_deadletters *d, const struct sb_letter_filter *f, struct sb_letter_count **ret,
 	size_t *n, struct sb_err *err);
 
+int sb_letter_count_json(const struct sb_letter_count *c, struct sb_buf *out); /* one JSON object */
+
 /* Claim for redrive: dead -> redriving. *ret false: not there or already claimed. */
 int sb_deadletters_claim(struct sb_deadletters *d, struct sb_slice id, bool *ret, struct sb_err *err);
 int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err);

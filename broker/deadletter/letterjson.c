@@ -188,3 +188,19 @@ int sb_letter_json(const struct sb_letter *l, bool full, struct sb_buf *out)
 		out->len = before;
 	return bad ? -1 : 0;
 }
+
+int sb_letter_count_json(const struct sb_letter_count *c, struct sb_buf *out)
+{
+	size_t before = out->len;
+	int bad = sb_buf_adds(out, "{\"target\":");
+
+	bad |= add_text(out, sb_slice_str(c->target));
+	bad |= add_member(out, "rule", sb_slice_str(c->rule));
+	bad |= add_member(out, "error", sb_slice_str(c->error));
+	bad |= sb_buf_addf(out, ",\"n\":%llu,\"bytes\":%llu", (unsigned long long)c->n, (unsigned long long)c->bytes);
+	bad |= sb_buf_addf(out, ",\"oldest_ms\":%llu,\"newest_ms\":%llu}", (unsigned long long)c->oldest_ms,
+		(unsigned long long)c->newest_ms);
+	if (bad)
+		out->len = before;
+	return bad ? -1 : 0;
+}

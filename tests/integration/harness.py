@@ -14,6 +14,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -236,6 +237,13 @@ class Daemon:
 
     def cli_json(self, *words, **kw):
         return json.loads(self.cli(*words, "-o", "json", **kw).stdout)
+
+    def control(self, path, body):
+        """One call of the control socket, past the command line and what that makes sure of."""
+        c = http.client.HTTPConnection("control", timeout=PATIENCE_S)
+        c.sock = socket.socket(socket.AF_UNIX)
+        c.sock.connect(str(self.data / "control.sock"))
+        return self.request("POST", path, body, connection=c)
 
     def status(self):
         return self.cli_json("status")

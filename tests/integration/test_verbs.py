@@ -42,6 +42,18 @@ class Verbs(unittest.TestCase):
         self.event.write_text(json.dumps({**harness.order(1), "bus": "nowhere"}))
         self.assertNotEqual(self.run_verb(("send", "{event}"), ok=None).returncode, 0)
 
+    def test_a_filter_that_makes_no_sense_touches_nothing(self):
+        self.d.broken.touch()
+        self.assertEqual(self.d.post(harness.order(1)).status, 202)
+        harness.wait_for("the dead letter", self.d.letters)
+        for body in ({"older_than_ms": 10 ** 15}, {"older_than_ms": 2 ** 63 - 1}):
+            answer = self.d.control("/v1/dlq/purge", body)
+            self.assertEqual((answer.status, answer.json["purged"]), (200, 0), body)
+        for body in ({"older_than_ms": "7d"}, {"older_than_ms": -1}, {"traget": "x"}, {"target": ["record"]}, {"rematch": 1}):
+            answer = self.d.control("/v1/dlq/purge", body)
+            self.assertEqual((answer.status, answer.json["error"]["code"]), (400, "bad_request"), body)
+        self.assertEqual(len(self.d.letters()), 1)
+
 
 if __name__ == "__main__":
     harness.main()

@@ -53,6 +53,23 @@ static void invalid_input_is_shown_as_a_string(void **state)
 	json_decref(json);
 }
 
+static void a_count_is_json_whatever_its_names_are(void **state)
+{
+	const struct sb_letter_count c = { .target = "a\"b", .rule = "\n", .error = "\xff", .n = 3, .newest_ms = 7 };
+	struct sb_buf out = SB_BUF(1 << 10);
+	json_t *json;
+
+	(void)state;
+	assert_int_equal(sb_letter_count_json(&c, &out), 0);
+	json = json_loadb(out.p, out.len, 0, NULL);
+	assert_string_equal(str(json, "target"), "a\"b");
+	assert_string_equal(str(json, "rule"), "\n");
+	assert_string_equal(str(json, "error"), "\xef\xbf\xbd");
+	assert_int_equal(json_integer_value(json_object_get(json, "n")), 3);
+	json_decref(json);
+	sb_buf_done(&out);
+}
+
 static void a_rendering_that_does_not_fit_leaves_nothing(void **state)
 {
 	struct sb_dead_record r = record("a.0");
@@ -84,6 +101,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCENE(a_letter_speaks_eventbridge),
 		cmocka_unit_test(invalid_input_is_shown_as_a_string),
+		cmocka_unit_test(a_count_is_json_whatever_its_names_are),
 		cmocka_unit_test(a_rendering_that_does_not_fit_leaves_nothing),
 		cmocka_unit_test(error_names_are_those_of_the_contract),
 	};
