@@ -80,7 +80,6 @@ struct sb_target_slot {
 	bool retired;                   /* control thread: another one has its name, or none */
 	struct sb_err open_err;
 	atomic_bool paused;
-	sb_counter accepted, dead_queue_full;
 };
 
 struct sb_source_slot;

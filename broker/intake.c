@@ -39,14 +39,25 @@ static struct sb_intake_group *group_get(struct sb_shard *s)
 	g->append.home = &s->mail;
 	g->append.state = false;
 	g->append.deliveries = NULL;
+	g->n_tally = 0;
 	sb_buf_clear(&g->append.frames);
 	return g;
 }
 
+void sb_intake_group_free(struct sb_intake_group *g)
+{
+	sb_buf_done(&g->append.frames);
+	free(g->tally);
+	free(g);
+}
+
+/* One huge batch must not keep its memory for ever. */
 static void group_put(struct sb_intake_group *g)
 {
-	if (g->append.frames.cap > (1u << 20))
-		sb_buf_done(&g->append.frames); /* one huge batch must not keep its memory for ever */
+	if (g->append.frames.cap > (1u << 20)) {
+		sb_intake_group_free(g);
+		return;
+	}
 	sb_list_push_front(&g->shard->free_groups, &g->link);
 }
 
@@ -72,7 +83,11 @@ static void group_done(struct sb_mail *m)
 	struct sb_refusal why = { .why = SB_REFUSE_FULL };
 	bool durable = a->status == SB_APPEND_DURABLE;
 
-	if (!durable) {
+	for (size_t i = 0; i < g->n_tally && durable; i++)
+		sb_count(g->tally[i], 1);
+	if (durable) {
+		sb_count(&g->shard->events, g->n);
+	} else {
 		group_drop_deliveries(g);
 		snprintf(why.msg, sizeof(why.msg), "%s",
 			a->status == SB_APPEND_FULL ? "the disk is full" : "the disk failed");
@@ -91,8 +106,16 @@ struct intake {
 	struct sb_handover **tail;
 	const struct sb_intake_extra *extra;
 	size_t n_owed; /* of the event at hand, in shard->owed */
-	uint64_t unmatched;
 };
+
+static void tally(struct sb_intake_group *g, sb_counter *c)
+{
+	if (g->n_tally == g->cap_tally) {
+		g->cap_tally = g->cap_tally ? g->cap_tally * 2 : 32;
+		g->tally = sb_xrealloc(g->tally, g->cap_tally * sizeof(*g->tally));
+	}
+	g->tally[g->n_tally++] = c;
+}
 
 static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...) SB_PRINTF(3, 4);
 static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...)
@@ -185,7 +208,6 @@ static int owe_target(struct intake *in, struct sb_event *ev, const struct sb_wa
 		if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE)
 			return -1;
 		stillborn(o, &in->shard->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
-		sb_count(&slot->dead_queue_full, 1);
 		sb_dispatch_reserve_always(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
 	}
 	if (o->flags & SB_OWED_INPUT) {
@@ -199,7 +221,6 @@ static int owe_target(struct intake *in, struct sb_event *ev, const struct sb_wa
 	*in->tail = &dl->handover;
 	dl->handover.next = NULL;
 	in->tail = &dl->handover.next;
-	sb_count(&slot->accepted, 1);
 	owe(in, o);
 	return 0;
 }
@@ -209,10 +230,10 @@ static int owe_rule(struct intake *in, struct sb_event *ev, const struct sb_rule
 	const struct sb_plan *plan = in->shard->plan;
 
 	if (rule->state == SB_RULE_SHADOW) {
-		sb_count(&plan->rule_stat[rule->index]->shadowed, 1);
+		tally(in->group, &plan->rule_stat[rule->index]->shadowed);
 		return 0;
 	}
-	sb_count(&plan->rule_stat[rule->index]->matched, 1);
+	tally(in->group, &plan->rule_stat[rule->index]->matched);
 	for (size_t i = 0; i < rule->n_targets; i++) {
 		const struct sb_way *way = &plan->way[rule->index][i];
 		struct sb_owed o = { .rule = rule->name };
@@ -258,7 +279,8 @@ static int take_event(struct intake *in, struct sb_event *ev, const struct sb_in
 		return -1;
 	rec.owed = s->owed;
 	rec.n_owed = (uint32_t)in->n_owed;
-	in->unmatched += in->n_owed == 0;
+	if (in->n_owed == 0)
+		tally(in->group, &s->unmatched);
 	if (in->extra) {
 		rec.parent = in->extra->parent;
 		rec.redrive_of = in->extra->redrive_of;
@@ -307,8 +329,6 @@ int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_r
 	}
 	for (size_t i = 0; i < call->n; i++)
 		sb_event_unref(call->ev[i]); /* the deliveries hold theirs */
-	sb_count(&s->unmatched, in.unmatched);
-	sb_count(&s->events, call->n);
 	g->n = call->n;
 	g->done = call->done;
 	g->arg = call->arg;

@@ -69,12 +69,8 @@ void sb_shard_free(struct sb_shard *s)
 	SB_ASSERT(sb_shard_quiet(s));
 	while ((l = sb_list_pop_front(&s->free_frames)))
 		frames_free(SB_CONTAINER(l, struct sb_shard_frames, link));
-	while ((l = sb_list_pop_front(&s->free_groups))) {
-		struct sb_intake_group *g = SB_CONTAINER(l, struct sb_intake_group, link);
-
-		sb_buf_done(&g->append.frames);
-		free(g);
-	}
+	while ((l = sb_list_pop_front(&s->free_groups)))
+		sb_intake_group_free(SB_CONTAINER(l, struct sb_intake_group, link));
 	if (s->frames)
 		frames_free(s->frames);
 	sb_plan_unref(s->plan);

@@ -36,7 +36,7 @@ struct sb_shard {
 	size_t owed_cap;
 	struct sb_link free_groups;
 	uint64_t groups_open;           /* emitted, not yet durable */
-	sb_counter unmatched, matched, events;
+	sb_counter unmatched, events;   /* that were stored */
 };
 
 /* `with_fd` false: the simulation. `env` is copied; its base, routes and procs are the loop's. */
@@ -72,9 +72,12 @@ struct sb_intake_group {
 	struct sb_shard *shard;
 	uint64_t cookie;
 	size_t n;
+	sb_counter **tally; /* what goes up by one when the group is durable: a refused event has matched nothing */
+	size_t n_tally, cap_tally;
 	void *arg;
 	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
 };
+void sb_intake_group_free(struct sb_intake_group *g);
 
 struct sb_intake_extra {
 	struct sb_slice parent;     /* receipt text of the event it came from */

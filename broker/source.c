@@ -23,6 +23,13 @@ static void emitted(struct sb_intake_group *g, bool durable, const struct sb_ref
 		s->ops->accepted(s, g->cookie);
 }
 
+/* Those that were only refused with others may be offered again without them: whoever gives them up counts them. */
+static void count_refused(struct sb_source_slot *slot, const struct sb_refusal *refusal, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sb_count(&slot->refused, refusal[i].why != SB_REFUSE_WITH_OTHERS);
+}
+
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal)
 {
 	struct sb_source_unit *u = unit_of(s);
@@ -34,7 +41,7 @@ int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t
 	} else if (sb_intake(u->shard, &call, refusal) == 0) {
 		return 0;
 	}
-	sb_count(&u->slot->refused, n);
+	count_refused(u->slot, refusal, n);
 	return -1;
 }
 

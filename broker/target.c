@@ -121,7 +121,6 @@ static int owe_letter(struct sb_target_slot *slot, struct sb_event *ev, const st
 	memcpy(copy, input.p, input.n);
 	sb_dispatch_reserve_always(to->dispatch, sb_delivery_bytes(ev, (uint32_t)input.n));
 	letter = sb_delivery_new(to->dispatch, sb_event_ref(ev), dl->rule, 0, 0, owed.flags, copy, (uint32_t)input.n);
-	sb_count(&to->accepted, 1);
 	sb_shard_frames_owe(slot->home, &letter->handover);
 	return 0;
 }

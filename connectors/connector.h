@@ -160,7 +160,10 @@ struct sb_source;
  * taken; refusal[i] says why for each, and the caller keeps its references. refusal has n entries.
  */
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal);
-/* A refusal that never became an event (bad JSON, wrong signature ...), for the counters: `reason` is a constant. */
+/*
+ * A refusal that the framework did not speak itself (bad JSON, wrong signature, right but given up with its batch), for the
+ * counters: `reason` is a constant.
+ */
 void sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n);
 /* Interned name of a bus, NULL: there is no such bus. n 0: the default bus. */
 const char *sb_source_bus(struct sb_source *s, struct sb_slice name);

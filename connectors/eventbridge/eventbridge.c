@@ -195,6 +195,8 @@ static void offer(struct events *e, struct sb_http_req *req, bool lenient)
 		}
 		learn(e, n);
 	}
+	if (bad < b->n)
+		sb_source_rejected(e->http.source, httpsource_said(SB_REFUSE_WITH_OTHERS).code, b->n - bad);
 	answer_refused(e, req, bad);
 	drop_all(b);
 }

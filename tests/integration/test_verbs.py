@@ -54,6 +54,22 @@ class Verbs(unittest.TestCase):
             self.assertEqual((answer.status, answer.json["error"]["code"]), (400, "bad_request"), body)
         self.assertEqual(len(self.d.letters()), 1)
 
+    def test_only_what_is_stored_is_counted_as_matched(self):
+        self.d.stop()
+        config = harness.simple_config()
+        config["targets"]["record"].update({"max_queue": {"bytes": "1KiB"}, "on_full": "refuse"})
+        self.d.write_config(config)
+        self.d.start()
+        self.d.cli("pause", "target", "record")
+        small, large = harness.order(1), harness.order(2, x="x" * 2000)
+        self.assertEqual(self.d.post([small, large, small]).status, 503)
+        self.assertEqual(self.d.post([small, large], headers={"Prefer": "handling=lenient"}).status, 207)
+        status = self.d.status()
+        self.assertEqual([r["matched"] for r in status["rules"]], [1])
+        self.assertEqual(status["counts"], {"events": 1, "unmatched": 0})
+        [source] = status["sources"]
+        self.assertEqual((source["received"], source["refused"], source["rejected"]), (1, 2, {"not_stored": 2}))
+
 
 if __name__ == "__main__":
     harness.main()

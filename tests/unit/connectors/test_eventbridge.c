@@ -186,6 +186,7 @@ static void a_batch_is_all_or_nothing(void **state)
 	expect(a.body, "\"results\":[{\"code\":\"not_stored\"");
 	expect(a.body, "{\"code\":\"missing_member\",\"message\":\"'source' is missing\",\"retryable\":false,\"offset\":");
 	expect(a.body, "{\"code\":\"unknown_bus\"");
+	assert_string_equal(f.rejected, "missing_member unknown_bus not_stored ");
 	sb_fake_post(&f, "/v1/events", JSON, "[" GOOD("1") "," EVENT(",\"bus\":\"nope\"") "," EVENT(",\"bus\":\"none\"") "]", &a);
 	assert_int_equal(a.status, 404); /* all that are wrong are wrong in the same way */
 }
@@ -231,11 +232,14 @@ static void what_the_framework_refuses_becomes_a_result(void **state)
 	assert_int_equal(f.n, 0);
 	expect(a.body, "[{\"code\":\"not_stored\"");
 	expect(a.body, "{\"code\":\"too_large\"");
+	assert_string_equal(f.rejected, "not_stored "); /* the framework counts what it refused itself */
+	f.rejected[0] = '\0';
 	f.emits = 0;
 	sb_fake_post(&f, "/v1/events", JSON LENIENT, "[" GOOD("1") "," EVENT("") "]", &a);
 	assert_int_equal(a.status, 207);
 	assert_int_equal(f.emits, 2);
 	assert_int_equal(f.n, 1);
+	assert_string_equal(f.rejected, "");
 	f.refuse_source = "com.shop";
 	f.refuse_why = SB_REFUSE_FULL;
 	sb_fake_post(&f, "/v1/events", JSON LENIENT, "[" GOOD("1") "]", &a);
