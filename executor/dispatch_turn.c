@@ -50,6 +50,27 @@ static void wish_for_queue_age(struct sb_dispatch *d)
 	wish(d, sb_dispatch_now(d) + (d->policy.max_queue_age_ms - age) * SB_NS_PER_MS);
 }
 
+/* The oldest in memory, if it waits for its turn: the others are looked at when they come back to the queue. */
+static struct sb_delivery *oldest_queued(const struct sb_dispatch *d)
+{
+	const struct sb_heap_node *x = sb_heap_min(&d->ages);
+	struct sb_delivery *dl = x ? SB_CONTAINER(x, struct sb_delivery, age) : NULL;
+
+	return dl && dl->state == SB_DL_QUEUED && !(dl->flags & SB_OWED_STILLBORN) ? dl : NULL;
+}
+
+/* When the first behind a target that cannot be reached gets too old, which may be long before the next probe. */
+static void wish_for_max_age(struct sb_dispatch *d)
+{
+	const struct sb_delivery *dl = d->breaker.failures ? oldest_queued(d) : NULL;
+	uint64_t age;
+
+	if (!dl || sb_dispatch_never_dies(d, dl))
+		return;
+	age = SB_MIN(sb_dispatch_age_ms(d, dl), d->policy.retry.max_age_ms);
+	wish(d, sb_dispatch_now(d) + (d->policy.retry.max_age_ms - age) * SB_NS_PER_MS);
+}
+
 static void wish_if_to_come(struct sb_dispatch *d, uint64_t at_ns)
 {
 	if (at_ns && at_ns > sb_dispatch_now(d))
@@ -70,6 +91,7 @@ static void rearm(struct sb_dispatch *d)
 		return;
 	}
 	wish_for_queue_age(d);
+	wish_for_max_age(d);
 	if (d->n_again || d->n_loading || d->n_fresh)
 		wish_if_to_come(d, d->breaker.until_ns);
 }
@@ -219,6 +241,10 @@ static void bury_outlived(struct sb_dispatch *d)
 	struct sb_delivery *dl;
 
 	while (d->policy.max_queue_age_ms && !d->n_held && (dl = first_of(&d->fresh)) && outlived(d, dl)) {
+		unqueue(d, dl);
+		sb_dispatch_die(d, dl);
+	}
+	while (d->breaker.failures && !d->n_held && (dl = oldest_queued(d)) && outlived(d, dl)) {
 		unqueue(d, dl);
 		sb_dispatch_die(d, dl);
 	}

@@ -460,6 +460,28 @@ static void those_behind_an_unreachable_target_die_of_age(void **state)
 	world_done(&w);
 }
 
+/* Each at its own age, however long the next probe is away, and whichever was probed last. */
+static void each_of_them_dies_in_time(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	p.retry.max_age_ms = 3600000;
+	world_init(&w, &p, 1, 100);
+	for (unsigned second = 0; second < 90 * 60; second++) {
+		unsigned minute = second / 60, old = minute < 60 ? 0 : minute - 59;
+
+		if (minute < 30 && second % 60 == 0)
+			add(&w, 1);
+		settle_all(&w, SB_UNREACHABLE);
+		pass_ms(&w, 1000);
+		if (second % 60 == 30 && w.dead != old)
+			fail_msg("minute %u: %u are dead", minute, (unsigned)w.dead);
+	}
+	world_done(&w);
+}
+
 /* What was under way when the target went away says nothing about the probe that is out. */
 static void there_is_one_probe_at_a_time(void **state)
 {
@@ -663,6 +685,7 @@ int main(void)
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
 		cmocka_unit_test(an_unreachable_target_may_ask_for_a_longer_pause),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),
+		cmocka_unit_test(each_of_them_dies_in_time),
 		cmocka_unit_test(there_is_one_probe_at_a_time),
 		cmocka_unit_test(a_released_one_goes_again_at_once_uncounted_and_alone),
 		cmocka_unit_test(retries_and_new_ones_take_turns),
