@@ -50,6 +50,7 @@ struct sb_core {
 	uint64_t max_event_bytes;
 	uint32_t max_hops, json_depth;
 	atomic_bool stopping; /* intake is closed: every emit is refused, retryable */
+	atomic_bool settled;  /* targets are closed, outcomes durable: no source will hear of a settlement any more */
 	atomic_bool no_reads; /* the last steps of stopping: no backlog is read any more */
 	atomic_bool ready;    /* every listener is open and recovery is over */
 	uint64_t started_ms;  /* wall time */
@@ -88,6 +89,8 @@ struct sb_source_unit {
 	struct sb_source source; /* first: connectors hold its address */
 	struct sb_source_slot *slot;
 	struct sb_shard *shard;
+	struct sb_link link;                 /* in the shard's list, while open */
+	struct sb_link held, leaving;        /* receipts: in memory only, oldest first; and on their way to the journal */
 	bool opened, closed;
 };
 
@@ -101,8 +104,10 @@ struct sb_source_slot {
 	size_t n_tokens;
 	struct sb_source_unit *unit; /* one a shard */
 	bool retired;                /* control thread */
+	uint64_t spill_after_ns;     /* an event that its source holds goes to the journal when it is not done by then */
 	atomic_bool paused;
 	sb_counter received, bytes, refused;
+	sb_counter held, spilled;    /* handed and not yet settled, now; written to the journal after all, since start */
 	struct {
 		_Atomic(const char *) reason; /* constant text; NULL: free */
 		sb_counter n;

@@ -277,16 +277,28 @@ static void is_drained(struct sb_shard *s, void *arg)
 	c->idle &= sb_loop_http_idle(c->d->loop[s->index]) && sb_shard_drained(s);
 }
 
-static void close_shard(struct sb_shard *s, void *arg)
+static void close_targets(struct sb_shard *s, void *arg)
 {
-	sb_slots_close(&((struct sb_daemon *)arg)->slots, s);
+	sb_slots_close_targets(&((struct sb_daemon *)arg)->slots, s);
 }
 
-static void is_closed(struct sb_shard *s, void *arg)
+static void targets_closed(struct sb_shard *s, void *arg)
 {
 	struct idle_call *c = arg;
 
-	c->idle &= sb_slots_closed(&c->d->slots, s);
+	c->idle &= sb_slots_targets_closed(&c->d->slots, s);
+}
+
+static void close_sources(struct sb_shard *s, void *arg)
+{
+	sb_slots_close_sources(&((struct sb_daemon *)arg)->slots, s);
+}
+
+static void sources_closed(struct sb_shard *s, void *arg)
+{
+	struct idle_call *c = arg;
+
+	c->idle &= sb_slots_sources_closed(&c->d->slots, s);
 }
 
 static void is_quiet(struct sb_shard *s, void *arg)
@@ -322,11 +334,15 @@ static void stop_step(evutil_socket_t fd, short what, void *arg)
 			sb_log(SB_LOG_WARN, "drain_timeout is over: what is still in flight stays in the journal");
 		d->phase = SB_CLOSING;
 		d->drain_until_ns = now + CLOSE_PATIENCE_MS * SB_NS_PER_MS;
-		call_shards(d, close_shard, d);
-	} else if (d->phase == SB_CLOSING && (late || all_shards(d, is_closed))) {
+		call_shards(d, close_targets, d);
+	} else if (d->phase == SB_CLOSING && (late || all_shards(d, targets_closed))) {
 		atomic_store(&d->core.no_reads, true);
 		d->phase = SB_SETTLING;
 	} else if (d->phase == SB_SETTLING && (late || all_shards(d, is_quiet))) {
+		atomic_store(&d->core.settled, true);
+		d->phase = SB_LEAVING;
+		call_shards(d, close_sources, d);
+	} else if (d->phase == SB_LEAVING && (late || all_shards(d, sources_closed))) {
 		d->phase = SB_STOPPED;
 		event_base_loopbreak(d->base);
 	}
@@ -467,6 +483,18 @@ static int start(struct sb_daemon *d, struct sb_err *err)
 	return write_ready(d, err);
 }
 
+/* What came late, and what that sends to others. */
+static void drain_mail(struct sb_daemon *d)
+{
+	bool any;
+
+	do {
+		any = false;
+		for (unsigned i = 0; i < d->core.n_shards; i++)
+			any |= sb_mailbox_drain(&d->core.shard[i]->mail) > 0;
+	} while (any);
+}
+
 /* Everything is at rest: threads end, files close. */
 static void finish(struct sb_daemon *d)
 {
@@ -479,9 +507,7 @@ static void finish(struct sb_daemon *d)
 	sb_journal_stop(d->core.journal);
 	sb_deadbox_free(d->core.deadbox); /* tells the journal what the table took last */
 	sb_journal_close(d->core.journal);
-	for (unsigned i = 0; i < d->core.n_shards; i++)
-		while (sb_mailbox_drain(&d->core.shard[i]->mail)) /* reads that came back late */
-			;
+	drain_mail(d);
 	sb_slots_done(&d->slots);
 	for (unsigned i = 0; i < d->core.n_shards; i++) {
 		sb_loop_free(d->loop[i]);

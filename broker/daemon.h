@@ -17,7 +17,7 @@
  * Start: configuration, lock, spawner, journal, dead letters, plan, shards, control socket, ready. Stop: intake closes,
  * attempts in flight may finish, connectors close, what is left is in the journal.
  */
-enum sb_stop_phase { SB_RUNNING, SB_DRAINING, SB_CLOSING, SB_SETTLING, SB_STOPPED };
+enum sb_stop_phase { SB_RUNNING, SB_DRAINING, SB_CLOSING, SB_SETTLING, SB_LEAVING, SB_STOPPED };
 
 struct sb_daemon {
 	struct sb_core core;

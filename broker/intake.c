@@ -16,13 +16,14 @@
 #include "broker/base/fault.h"
 #include "broker/base/path.h"
 #include "broker/config.h"
+#include "broker/receipt.h"
 
 #define GROUP_BYTES_MAX (96u << 20)
 #define INPUT_BYTES_MAX (2u << 20)
 
 static void group_done(struct sb_mail *m);
 
-static struct sb_intake_group *group_get(struct sb_shard *s)
+struct sb_intake_group *sb_intake_group_get(struct sb_shard *s)
 {
 	struct sb_link *l = sb_list_pop_front(&s->free_groups);
 	struct sb_intake_group *g;
@@ -40,8 +41,16 @@ static struct sb_intake_group *group_get(struct sb_shard *s)
 	g->append.state = false;
 	g->append.deliveries = NULL;
 	g->n_tally = 0;
+	g->notes = false;
 	sb_buf_clear(&g->append.frames);
 	return g;
+}
+
+void sb_intake_group_submit(struct sb_intake_group *g)
+{
+	g->shard->groups_open++;
+	SB_FAULT("intake.before_submit");
+	sb_journal_submit(g->shard->core->journal, &g->append);
 }
 
 void sb_intake_group_free(struct sb_intake_group *g)
@@ -66,7 +75,7 @@ static void group_drop_deliveries(struct sb_intake_group *g)
 {
 	struct sb_handover *h = g->append.deliveries, *next;
 
-	for (; h; h = next) {
+	for (; h && !g->notes; h = next) {
 		struct sb_delivery *dl = SB_CONTAINER(h, struct sb_delivery, handover);
 
 		next = h->next;
@@ -105,7 +114,6 @@ struct intake {
 	struct sb_intake_group *group;
 	struct sb_handover **tail;
 	const struct sb_intake_extra *extra;
-	size_t n_owed; /* of the event at hand, in shard->owed */
 };
 
 static void tally(struct sb_intake_group *g, sb_counter *c)
@@ -115,6 +123,16 @@ static void tally(struct sb_intake_group *g, sb_counter *c)
 		g->tally = sb_xrealloc(g->tally, g->cap_tally * sizeof(*g->tally));
 	}
 	g->tally[g->n_tally++] = c;
+}
+
+/* A rule that the event at hand has matched; counted when the event is taken. */
+static void note_hit(struct sb_shard *s, sb_counter *c)
+{
+	if (s->n_hit_counts == s->cap_hit_counts) {
+		s->cap_hit_counts = s->cap_hit_counts ? s->cap_hit_counts * 2 : 32;
+		s->hit_count = sb_xrealloc(s->hit_count, s->cap_hit_counts * sizeof(*s->hit_count));
+	}
+	s->hit_count[s->n_hit_counts++] = c;
 }
 
 static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...) SB_PRINTF(3, 4);
@@ -129,15 +147,15 @@ static int refuse(struct sb_refusal *r, enum sb_refuse why, const char *fmt, ...
 	return -1;
 }
 
-static void owe(struct intake *in, const struct sb_owed *o)
+static void owe(struct sb_shard *s, const struct sb_owed *o, struct sb_target_slot *to)
 {
-	struct sb_shard *s = in->shard;
-
-	if (in->n_owed == s->owed_cap) {
+	if (s->n_owed == s->owed_cap) {
 		s->owed_cap = s->owed_cap ? s->owed_cap * 2 : 32;
 		s->owed = sb_xrealloc(s->owed, s->owed_cap * sizeof(*s->owed));
+		s->owed_to = sb_xrealloc(s->owed_to, s->owed_cap * sizeof(struct sb_target_slot *));
 	}
-	s->owed[in->n_owed++] = *o;
+	s->owed_to[s->n_owed] = to;
+	s->owed[s->n_owed++] = *o;
 }
 
 /* Events whose key is absent have no order among each other. */
@@ -173,10 +191,9 @@ static void stillborn(struct sb_owed *o, struct sb_buf *scratch, enum sb_reason 
 	o->input = sb_buf_slice(scratch);
 }
 
-static void render_input(struct intake *in, const struct sb_rule *rule, const struct sb_input *input,
+static void render_input(struct sb_shard *s, const struct sb_rule *rule, const struct sb_input *input,
 	const struct sb_event *ev, struct sb_owed *o)
 {
-	struct sb_shard *s = in->shard;
 	struct sb_input_vars vars = { .rule_name = rule->name, .ingestion_ms = ev->received_ms };
 	char arn[256];
 	struct sb_err err;
@@ -195,99 +212,132 @@ static void render_input(struct intake *in, const struct sb_rule *rule, const st
 	o->input = sb_buf_slice(&s->scratch);
 }
 
-/* Takes room, makes the delivery and its owed entry. -1: the target refuses by max_queue. */
-static int owe_target(struct intake *in, struct sb_event *ev, const struct sb_way *way, struct sb_owed *o)
+/* Takes room, and notes what is owed; its input is a copy of our own. -1: the target refuses by max_queue. */
+static int owe_target(struct sb_shard *s, struct sb_event *ev, const struct sb_way *way, struct sb_owed *o)
 {
 	struct sb_target_slot *slot = way->slot;
-	struct sb_delivery *dl;
-	char *input = NULL;
 
 	o->target = slot->name;
 	o->lane = way->conf ? lane_of(way->conf->order_by, ev) : 0;
 	if (!sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
 		if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE)
 			return -1;
-		stillborn(o, &in->shard->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
+		stillborn(o, &s->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
 		sb_dispatch_reserve_always(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
 	}
-	if (o->flags & SB_OWED_INPUT) {
-		input = pool_copy(o->input);
-		o->input.p = input; /* the scratch is used again before the record is written */
-	}
-	dl = sb_delivery_new(slot->dispatch, sb_event_ref(ev), o->rule, (uint32_t)in->n_owed, o->lane, o->flags, input,
-		(uint32_t)o->input.n);
-	if (in->extra && in->extra->redrive_of.n)
-		dl->letter = sb_slice(pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
-	*in->tail = &dl->handover;
-	dl->handover.next = NULL;
-	in->tail = &dl->handover.next;
-	owe(in, o);
+	if (o->flags & SB_OWED_INPUT)
+		o->input.p = pool_copy(o->input);
+	owe(s, o, slot);
 	return 0;
 }
 
-static int owe_rule(struct intake *in, struct sb_event *ev, const struct sb_rule *rule, struct sb_refusal *r)
+static int owe_rule(struct sb_shard *s, struct sb_event *ev, const struct sb_rule *rule, struct sb_refusal *r)
 {
-	const struct sb_plan *plan = in->shard->plan;
+	const struct sb_plan *plan = s->plan;
 
 	if (rule->state == SB_RULE_SHADOW) {
-		tally(in->group, &plan->rule_stat[rule->index]->shadowed);
+		note_hit(s, &plan->rule_stat[rule->index]->shadowed);
 		return 0;
 	}
-	tally(in->group, &plan->rule_stat[rule->index]->matched);
+	note_hit(s, &plan->rule_stat[rule->index]->matched);
 	for (size_t i = 0; i < rule->n_targets; i++) {
 		const struct sb_way *way = &plan->way[rule->index][i];
 		struct sb_owed o = { .rule = rule->name };
 
-		render_input(in, rule, rule->target[i].input, ev, &o);
-		if (owe_target(in, ev, way, &o) < 0)
+		render_input(s, rule, rule->target[i].input, ev, &o);
+		if (owe_target(s, ev, way, &o) < 0)
 			return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", way->slot->name);
 	}
 	return 0;
 }
 
-static int owe_matches(struct intake *in, struct sb_event *ev, struct sb_refusal *r)
+static int owe_matches(struct sb_shard *s, struct sb_event *ev, struct sb_refusal *r)
 {
-	struct sb_shard *s = in->shard;
-
 	sb_ruleset_match(s->plan->rules, ev, &s->hits);
 	for (size_t i = 0; i < s->hits.n; i++)
-		if (owe_rule(in, ev, s->hits.rule[i], r) < 0)
+		if (owe_rule(s, ev, s->hits.rule[i], r) < 0)
 			return -1;
 	return 0;
 }
 
-static int owe_only(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
+static int owe_only(struct sb_shard *s, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
 {
 	struct sb_owed o = { .rule = only->rule, .flags = only->flags, .input = only->input };
 	/* no conf: the target has left the configuration since */
-	const struct sb_way way = { only->target, sb_config_target(in->shard->plan->config, only->target->name) };
+	const struct sb_way way = { only->target, sb_config_target(s->plan->config, only->target->name) };
 
 	if (only->input.n)
 		o.flags |= SB_OWED_INPUT;
-	if (owe_target(in, ev, &way, &o) < 0)
+	if (owe_target(s, ev, &way, &o) < 0)
 		return refuse(r, SB_REFUSE_FULL, "the queue of target '%s' is full", only->target->name);
+	return 0;
+}
+
+void sb_intake_forget_owed(struct sb_shard *s, const struct sb_event *ev)
+{
+	for (size_t i = 0; i < s->n_owed; i++) {
+		const struct sb_owed *o = &s->owed[i];
+
+		sb_dispatch_unreserve(s->owed_to[i]->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
+		if (o->flags & SB_OWED_INPUT)
+			sb_pool_free((char *)o->input.p);
+	}
+	s->n_owed = 0;
+}
+
+/* What the event is owed to, in shard->owed; on -1 nothing is. */
+static int owe_event(struct sb_shard *s, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
+{
+	s->n_owed = s->n_hit_counts = 0;
+	if ((only ? owe_only(s, ev, only, r) : owe_matches(s, ev, r)) == 0)
+		return 0;
+	sb_intake_forget_owed(s, ev);
+	return -1;
+}
+
+static void make_deliveries(struct intake *in, struct sb_event *ev)
+{
+	struct sb_shard *s = in->shard;
+
+	for (uint32_t i = 0; i < s->n_owed; i++) {
+		const struct sb_owed *o = &s->owed[i];
+		struct sb_delivery *dl = sb_delivery_new(s->owed_to[i]->dispatch, sb_event_ref(ev), o->rule, i, o->lane, o->flags,
+			o->flags & SB_OWED_INPUT ? (char *)o->input.p : NULL, (uint32_t)o->input.n);
+
+		if (in->extra && in->extra->redrive_of.n)
+			dl->letter = sb_slice(pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
+		*in->tail = &dl->handover;
+		dl->handover.next = NULL;
+		in->tail = &dl->handover.next;
+	}
+}
+
+/* The event with what shard->owed says, into the group. */
+static int put_event(struct intake *in, struct sb_event *ev, struct sb_refusal *r)
+{
+	struct sb_shard *s = in->shard;
+	struct sb_event_record rec = { .ev = ev, .generation = s->plan->generation, .owed = s->owed, .n_owed = (uint32_t)s->n_owed };
+
+	if (in->extra) {
+		rec.parent = in->extra->parent;
+		rec.redrive_of = in->extra->redrive_of;
+		rec.position = in->extra->position;
+	}
+	if (sb_record_event(&in->group->append.frames, &rec) < 0) {
+		sb_intake_forget_owed(s, ev);
+		return refuse(r, SB_REFUSE_TOO_LARGE, "the batch is too large");
+	}
+	for (size_t i = 0; i < s->n_hit_counts; i++)
+		tally(in->group, s->hit_count[i]);
+	if (s->n_owed == 0)
+		tally(in->group, &s->unmatched);
+	make_deliveries(in, ev);
 	return 0;
 }
 
 static int take_event(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
 {
-	struct sb_shard *s = in->shard;
-	struct sb_event_record rec = { .ev = ev, .generation = s->plan->generation };
-
-	in->n_owed = 0;
-	if ((only ? owe_only(in, ev, only, r) : owe_matches(in, ev, r)) < 0)
-		return -1;
-	rec.owed = s->owed;
-	rec.n_owed = (uint32_t)in->n_owed;
-	if (in->n_owed == 0)
-		tally(in->group, &s->unmatched);
-	if (in->extra) {
-		rec.parent = in->extra->parent;
-		rec.redrive_of = in->extra->redrive_of;
-	}
-	if (sb_record_event(&in->group->append.frames, &rec) < 0)
-		return refuse(r, SB_REFUSE_TOO_LARGE, "the batch is too large");
-	return 0;
+	return owe_event(in->shard, ev, only, r) < 0 ? -1 : put_event(in, ev, r);
 }
 
 static int refuse_all(struct sb_refusal *r, size_t n, enum sb_refuse why, const char *msg)
@@ -312,30 +362,113 @@ static int take_events(struct intake *in, const struct sb_intake_call *call, str
 	return 0;
 }
 
-int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal)
+static void begin_group(struct intake *in, struct sb_shard *s, const struct sb_intake_call *call)
 {
-	struct sb_intake_group *g;
-	struct intake in = { .shard = s, .extra = call->extra };
+	*in = (struct intake){ .shard = s, .extra = call->extra, .group = sb_intake_group_get(s) };
+	in->tail = &in->group->append.deliveries;
+}
 
-	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
-		return refuse_all(refusal, call->n, SB_REFUSE_STOPPING, "the daemon is stopping");
-	g = group_get(s);
-	in.group = g;
-	in.tail = &g->append.deliveries;
-	if (take_events(&in, call, refusal) < 0) {
-		group_drop_deliveries(g);
-		group_put(g);
-		return -1;
-	}
+static void drop_group(struct intake *in)
+{
+	group_drop_deliveries(in->group);
+	group_put(in->group);
+}
+
+/* The events have moved in: from here on the journal answers. */
+static void submit_group(struct intake *in, const struct sb_intake_call *call)
+{
+	struct sb_intake_group *g = in->group;
+
 	for (size_t i = 0; i < call->n; i++)
 		sb_event_unref(call->ev[i]); /* the deliveries hold theirs */
 	g->n = call->n;
 	g->done = call->done;
 	g->arg = call->arg;
 	g->cookie = call->cookie;
-	s->groups_open++;
-	SB_FAULT("intake.before_submit");
-	sb_journal_submit(s->core->journal, &g->append);
+	g->epoch = call->epoch;
+	sb_intake_group_submit(g);
+}
+
+static bool stopping(const struct sb_shard *s)
+{
+	return atomic_load_explicit(&s->core->stopping, memory_order_relaxed);
+}
+
+int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal)
+{
+	struct intake in;
+
+	if (stopping(s))
+		return refuse_all(refusal, call->n, SB_REFUSE_STOPPING, "the daemon is stopping");
+	begin_group(&in, s, call);
+	if (take_events(&in, call, refusal) < 0) {
+		drop_group(&in);
+		return -1;
+	}
+	submit_group(&in, call);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ held by its source */
+
+/* Order is by the numbers of the journal, and so is what never comes to be tried. */
+static bool needs_a_number(const struct sb_shard *s)
+{
+	for (size_t i = 0; i < s->n_owed; i++)
+		if (s->owed[i].lane || (s->owed[i].flags & SB_OWED_STILLBORN))
+			return true;
+	return false;
+}
+
+static void held_stored(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
+{
+	struct sb_source_unit *u = g->arg;
+
+	sb_count(&u->slot->held, (uint64_t)-1);
+	if (u->closed)
+		return;
+	if (durable)
+		u->source.ops->settled(&u->source, g->cookie, g->epoch);
+	else
+		u->source.ops->refused(&u->source, g->cookie, why);
+}
+
+static int store_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
+{
+	struct sb_intake_extra extra = { .position = held->position };
+	struct sb_intake_call call = { .ev = &ev, .n = 1, .extra = &extra, .done = held_stored, .arg = u,
+		.cookie = held->cookie, .epoch = held->epoch };
+	struct intake in;
+
+	begin_group(&in, u->shard, &call);
+	if (put_event(&in, ev, refusal) < 0) {
+		drop_group(&in);
+		return -1;
+	}
+	submit_group(&in, &call);
+	return 0;
+}
+
+int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
+{
+	struct sb_shard *s = u->shard;
+
+	if (stopping(s))
+		return refuse_all(refusal, 1, SB_REFUSE_STOPPING, "the daemon is stopping");
+	refusal->why = SB_TAKEN;
+	if (owe_event(s, ev, NULL, refusal) < 0)
+		return -1;
+	if (needs_a_number(s)) {
+		if (store_held(u, ev, held, refusal) < 0)
+			return -1;
+	} else {
+		for (size_t i = 0; i < s->n_hit_counts; i++)
+			sb_count(s->hit_count[i], 1);
+		sb_count(&s->unmatched, s->n_owed == 0);
+		sb_count(&s->events, 1);
+		sb_receipt_begin(u, ev, held);
+	}
+	sb_count(&u->slot->held, 1);
 	return 0;
 }
 

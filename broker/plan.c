@@ -4,7 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/receipt.h"
 #include "broker/shard.h"
+
+#define SPILL_AFTER_NS (2 * SB_NS_PER_S)
 
 struct sb_plan *sb_plan_ref(struct sb_plan *p)
 {
@@ -88,6 +91,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 	slot->core = s->core;
 	slot->tokens = c->tokens.v;
 	slot->n_tokens = c->tokens.n;
+	slot->spill_after_ns = SPILL_AFTER_NS;
 	atomic_init(&slot->paused, was_paused(s->core, "source", c->name));
 	slot->unit = sb_xcalloc(s->core->n_shards * sizeof(*slot->unit));
 	for (unsigned i = 0; i < s->core->n_shards; i++) {
@@ -95,6 +99,9 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 
 		slot->unit[i].slot = slot;
 		slot->unit[i].shard = s->core->shard[i];
+		sb_list_init(&slot->unit[i].link);
+		sb_list_init(&slot->unit[i].held);
+		sb_list_init(&slot->unit[i].leaving);
 		src->name = c->name;
 		src->ops = c->connector->source;
 		src->conf = c->conf;
@@ -125,6 +132,8 @@ static void source_free(struct sb_source_slot *slot, unsigned n_shards)
 	for (unsigned i = 0; i < n_shards; i++) {
 		struct sb_source *src = &slot->unit[i].source;
 
+		sb_list_unlink(&slot->unit[i].link);
+		sb_receipts_drop(&slot->unit[i]);
 		if (src->state && src->ops->free)
 			src->ops->free(src);
 		free(src->state);
@@ -147,20 +156,31 @@ void sb_slots_done(struct sb_slots *s)
 	free(s->rule);
 }
 
-void sb_slots_close(struct sb_slots *s, struct sb_shard *shard)
+void sb_slots_close_targets(struct sb_slots *s, struct sb_shard *shard)
 {
-	for (size_t i = 0; i < s->n_sources; i++)
-		if (!s->source[i]->unit[shard->index].closed)
-			sb_shard_close_source(shard, &s->source[i]->unit[shard->index]);
+	(void)s;
 	for (struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
 		sb_shard_close_target(shard, SB_CONTAINER(l, struct sb_target_slot, home_link));
 }
 
-bool sb_slots_closed(const struct sb_slots *s, const struct sb_shard *shard)
+bool sb_slots_targets_closed(const struct sb_slots *s, const struct sb_shard *shard)
 {
+	(void)s;
 	for (const struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
 		if (!SB_CONTAINER(l, struct sb_target_slot, home_link)->closed)
 			return false;
+	return true;
+}
+
+void sb_slots_close_sources(struct sb_slots *s, struct sb_shard *shard)
+{
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (!s->source[i]->unit[shard->index].closed)
+			sb_shard_close_source(shard, &s->source[i]->unit[shard->index]);
+}
+
+bool sb_slots_sources_closed(const struct sb_slots *s, const struct sb_shard *shard)
+{
 	for (size_t i = 0; i < s->n_sources; i++)
 		if (!s->source[i]->unit[shard->index].closed)
 			return false;

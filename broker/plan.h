@@ -20,9 +20,14 @@ struct sb_slots {
 };
 
 void sb_slots_done(struct sb_slots *s); /* every shard has stopped */
-/* On the shard's own thread: closes every source and target there, those of earlier generations too. */
-void sb_slots_close(struct sb_slots *s, struct sb_shard *shard);
-bool sb_slots_closed(const struct sb_slots *s, const struct sb_shard *shard);
+/*
+ * On the shard's own thread: closes what is there, of earlier generations too. Targets first; then, when their outcomes are
+ * durable, sources, which by then have heard of everything that is settled.
+ */
+void sb_slots_close_targets(struct sb_slots *s, struct sb_shard *shard);
+bool sb_slots_targets_closed(const struct sb_slots *s, const struct sb_shard *shard);
+void sb_slots_close_sources(struct sb_slots *s, struct sb_shard *shard);
+bool sb_slots_sources_closed(const struct sb_slots *s, const struct sb_shard *shard);
 /* What of the configuration is fixed from start to stop. */
 void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config);
 

@@ -7,6 +7,7 @@
 #include "broker/base/log.h"
 #include "broker/config.h"
 #include "broker/deadbox.h"
+#include "broker/receipt.h"
 
 #define FRAMES_BYTES_MAX (256u << 20)
 /* Outcomes that the disk has not taken yet. Beyond this no new attempts are begun, so that a stalled disk costs no memory. */
@@ -25,6 +26,7 @@ struct sb_shard_frames {
 	struct sb_shard *shard;
 	struct sb_handover **tail;
 	bool dead;
+	struct sb_link settled; /* receipts whose outcomes these are */
 	struct redriven *redriven;
 	size_t n_redriven, cap_redriven;
 };
@@ -49,6 +51,7 @@ struct sb_shard *sb_shard_new(struct sb_core *core, unsigned index, bool with_fd
 	sb_list_init(&s->free_frames);
 	sb_list_init(&s->slots);
 	sb_list_init(&s->free_groups);
+	sb_list_init(&s->units);
 	sb_buf_init(&s->scratch, 2u << 20);
 	return s;
 }
@@ -78,6 +81,9 @@ void sb_shard_free(struct sb_shard *s)
 	sb_hits_done(&s->hits);
 	sb_buf_done(&s->scratch);
 	free(s->owed);
+	free(s->owed_to);
+	free(s->hit_count);
+	free(s->done);
 	sb_mailbox_done(&s->mail);
 	free(s);
 }
@@ -144,6 +150,7 @@ unsigned sb_shard_turn(struct sb_shard *s)
 	unsigned n = sb_mailbox_drain(&s->mail);
 
 	tick_due(s);
+	sb_receipts_tick(s, sb_mono_ns(s->core->clock));
 	sb_shard_flush(s);
 	return n;
 }
@@ -152,7 +159,7 @@ uint64_t sb_shard_next_due(const struct sb_shard *s)
 {
 	const struct sb_heap_node *x = sb_heap_min(&s->wishes);
 
-	return x ? x->key : UINT64_MAX;
+	return SB_MIN(x ? x->key : UINT64_MAX, sb_receipts_next_due(s));
 }
 
 bool sb_shard_quiet(const struct sb_shard *s)
@@ -175,6 +182,7 @@ static struct sb_shard_frames *frames(struct sb_shard *s)
 	} else {
 		f = sb_xcalloc(sizeof(*f));
 		sb_list_init(&f->link);
+		sb_list_init(&f->settled);
 		f->shard = s;
 		sb_buf_init(&f->append.frames, FRAMES_BYTES_MAX);
 	}
@@ -211,6 +219,11 @@ void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter)
 	}
 	memcpy(copy, letter.p, letter.n);
 	f->redriven[f->n_redriven++] = (struct redriven){ sb_slice(copy, letter.n), f->append.frames.len };
+}
+
+void sb_shard_frames_settle(struct sb_shard *s, struct sb_receipt *r)
+{
+	sb_list_push_back(&frames(s)->settled, sb_receipt_link(r));
 }
 
 void sb_shard_frames_owe(struct sb_shard *s, struct sb_handover *h)
@@ -333,6 +346,16 @@ static void frames_letters(struct sb_mail *m)
 	sb_mailbox_post(&f->shard->mail, &a->mail);
 }
 
+/* A receipt that was not recorded is not settled: its source will hand the event over again. */
+static void settle_recorded(struct sb_shard_frames *f)
+{
+	struct sb_link *l;
+
+	while ((l = sb_list_pop_front(&f->settled)))
+		if (f->append.status == SB_APPEND_DURABLE)
+			sb_receipt_recorded(sb_receipt_of_link(l));
+}
+
 static void frames_done(struct sb_mail *m)
 {
 	struct sb_append *a = SB_CONTAINER(m, struct sb_append, mail);
@@ -343,6 +366,7 @@ static void frames_done(struct sb_mail *m)
 	s->state_bytes -= a->frames.len;
 	if (s->state_held && s->state_bytes < STATE_BYTES_HOLD / 2)
 		hold_targets(s, false);
+	settle_recorded(f);
 	for (size_t i = 0; i < f->n_redriven; i++)
 		sb_pool_free((void *)f->redriven[i].letter.p);
 	f->n_redriven = 0;

@@ -32,8 +32,14 @@ struct sb_shard {
 	struct sb_link slots;           /* targets at home here, by sb_home_link */
 	struct sb_hits hits;            /* scratch of the intake */
 	struct sb_buf scratch;
-	struct sb_owed *owed;
-	size_t owed_cap;
+	struct sb_owed *owed;           /* of the event at hand; an input is pool memory of ours until somebody takes it */
+	struct sb_target_slot **owed_to;
+	size_t n_owed, owed_cap;
+	sb_counter **hit_count;         /* of the rules that it matched */
+	size_t n_hit_counts, cap_hit_counts;
+	struct sb_direct_done *done;    /* scratch of receipts */
+	size_t done_cap;
+	struct sb_link units;           /* source instances open here, by sb_source_unit.link */
 	struct sb_link free_groups;
 	uint64_t groups_open;           /* emitted, not yet durable */
 	sb_counter unmatched, events;   /* that were stored */
@@ -71,6 +77,8 @@ struct sb_intake_group {
 	struct sb_link link;
 	struct sb_shard *shard;
 	uint64_t cookie;
+	uint32_t epoch;
+	bool notes;     /* its handovers are a receipt's, not deliveries */
 	size_t n;
 	sb_counter **tally; /* what goes up by one when the group is durable: a refused event has matched nothing */
 	size_t n_tally, cap_tally;
@@ -82,6 +90,7 @@ void sb_intake_group_free(struct sb_intake_group *g);
 struct sb_intake_extra {
 	struct sb_slice parent;     /* receipt text of the event it came from */
 	struct sb_slice redrive_of; /* dead letter's id */
+	struct sb_slice position;   /* where its source has it */
 };
 
 /*
@@ -102,6 +111,7 @@ struct sb_intake_call {
 	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
 	void *arg;                           /* comes back as g->arg */
 	uint64_t cookie;
+	uint32_t epoch;
 };
 int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal);
 /*
@@ -110,6 +120,16 @@ int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_r
  */
 int sb_intake_again(struct sb_shard *s, struct sb_slice json, const char *bus, const char *origin, struct sb_event **ret,
 	struct sb_err *err);
+/*
+ * One event that its source keeps until it is settled: delivered from memory, and into the journal only when it must. For
+ * sb_source_hand. 0: the event moved in; settled or refused follows.
+ */
+int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal);
+
+/* For receipts: a group of their own making, and what is owed that nobody takes. */
+struct sb_intake_group *sb_intake_group_get(struct sb_shard *s);
+void sb_intake_group_submit(struct sb_intake_group *g);
+void sb_intake_forget_owed(struct sb_shard *s, const struct sb_event *ev);
 
 /* ------------------------------------------------------------------------------------------------ state records */
 
@@ -120,6 +140,9 @@ void sb_shard_frames_dead(struct sb_shard *s);
 void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter);
 /* A delivery for an EVENT record that was put into the turn's buffer. */
 void sb_shard_frames_owe(struct sb_shard *s, struct sb_handover *h);
+/* This turn's records hold the outcomes of this receipt: it is settled once they are durable. */
+struct sb_receipt;
+void sb_shard_frames_settle(struct sb_shard *s, struct sb_receipt *r);
 void sb_shard_flush(struct sb_shard *s);
 
 /* ------------------------------------------------------------------------------------------------ targets: target.c */

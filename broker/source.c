@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The framework's side of a source: what connectors/connector.h promises to connectors. */
+#include "broker/receipt.h"
 #include "broker/shard.h"
 
 #include <stdlib.h>
@@ -43,6 +44,30 @@ int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t
 	}
 	count_refused(u->slot, refusal, n);
 	return -1;
+}
+
+int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
+{
+	struct sb_source_slot *slot = unit_of(s)->slot;
+
+	if (atomic_load_explicit(&slot->paused, memory_order_relaxed)) {
+		*refusal = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
+	} else if (sb_intake_held(unit_of(s), ev, held, refusal) == 0) {
+		sb_count(&slot->received, 1);
+		return 0;
+	}
+	sb_count(&slot->refused, 1);
+	return -1;
+}
+
+void sb_source_spill(struct sb_source *s, size_t n)
+{
+	sb_receipts_spill(unit_of(s), n);
+}
+
+bool sb_source_may_settle(struct sb_source *s)
+{
+	return !atomic_load(&unit_of(s)->shard->core->settled);
 }
 
 void sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n)
@@ -92,7 +117,10 @@ size_t sb_source_max_event(struct sb_source *s)
 
 static void source_closed(struct sb_source *s)
 {
-	unit_of(s)->closed = true;
+	struct sb_source_unit *u = unit_of(s);
+
+	u->closed = true;
+	sb_list_unlink(&u->link);
 }
 
 int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb_err *err)
@@ -113,6 +141,7 @@ int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb
 		return -1;
 	}
 	u->opened = true;
+	sb_list_push_back(&s->units, &u->link);
 	return 0;
 }
 

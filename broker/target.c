@@ -10,6 +10,7 @@
 
 #include "broker/config.h"
 #include "broker/deadbox.h"
+#include "broker/receipt.h"
 
 static struct sb_buf *env_frames(void *arg)
 {
@@ -40,8 +41,17 @@ static void env_delivered(void *arg, struct sb_dispatch *d, struct sb_delivery *
 	struct sb_target_slot *slot = arg;
 
 	(void)d;
+	if (dl->ticket)
+		sb_receipt_delivered(dl);
 	if (dl->letter.n)
 		sb_shard_frames_redriven(slot->home, dl->letter);
+}
+
+static void env_stuck(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, enum sb_stuck why)
+{
+	(void)arg;
+	(void)d;
+	sb_receipt_stuck(dl, why);
 }
 
 /* ------------------------------------------------------------------------------------------------ death */
@@ -177,6 +187,7 @@ void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret)
 		.read = env_read,
 		.dead = env_dead,
 		.delivered = env_delivered,
+		.stuck = env_stuck,
 		.arm = env_arm,
 	};
 }

@@ -161,6 +161,22 @@ struct sb_source;
  */
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal);
 /*
+ * Hand over one event that the source itself keeps until it is settled (a Kafka record, a pending Redis entry). 0: taken, the
+ * reference moves, and exactly one of ops->settled(cookie, epoch) or ops->refused(cookie) follows, never from within
+ * this call; unless the source is closed before. Settled: every delivery is finished and recorded, or the event is in the
+ * journal; the source may let go of it. -1: not taken, as for emit; SB_REFUSE_FULL and _STOPPING: offer it again later.
+ */
+struct sb_held {
+	uint64_t cookie;
+	uint32_t epoch;           /* the source's: comes back, so that it can tell what is stale */
+	struct sb_slice position; /* where the source has it, for people: "topic/3/41"; copied */
+};
+int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal);
+/* The source wants its place back: the n oldest events that only memory has go to the journal, and are settled by that. */
+void sb_source_spill(struct sb_source *s, size_t n);
+/* False: the daemon is stopping, targets are closed and their outcomes recorded: nothing more will be settled. */
+bool sb_source_may_settle(struct sb_source *s);
+/*
  * A refusal that the framework did not speak itself (bad JSON, wrong signature, right but given up with its batch), for the
  * counters: `reason` is a constant.
  */
@@ -187,11 +203,12 @@ struct sb_source_ops {
 	void (*pause)(struct sb_source *s, bool on);
 	/* The group is durable here. HTTP answers 202 now; NULL where nobody waits for it. */
 	void (*accepted)(struct sb_source *s, uint64_t cookie);
-	/* The group was not stored after all; nothing of it will be delivered. */
+	/* The group, or the event that was handed over, was not stored after all; nothing of it will be delivered. */
 	void (*refused)(struct sb_source *s, uint64_t cookie, const struct sb_refusal *why);
-	/* Every delivery of the group is settled: once, in any order. A source with positions feeds its watermark. May be NULL. */
+	/* An event that was handed over is settled: in any order. A source with positions feeds its watermark. NULL: never hands. */
 	void (*settled)(struct sb_source *s, uint64_t cookie, uint32_t epoch);
-	void (*close)(struct sb_source *s); /* no new events; then sb_source_closed */
+	/* No new events; then sb_source_closed, when nothing more is to be settled or the source no longer waits for it. */
+	void (*close)(struct sb_source *s);
 	void (*free)(struct sb_source *s);
 	void (*status)(struct sb_source *s, struct sb_buf *out);
 };

@@ -246,6 +246,52 @@ void sb_dispatch_deliver(struct sb_dispatch *d, struct sb_delivery *dl)
 	sb_dispatch_pump(d);
 }
 
+/* ------------------------------------------------------------------------------------------------ without a number */
+
+static void enter_uncounted(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	d->journal_n++;
+	d->journal_bytes += dl->bytes;
+	sb_dispatch_enter(d, dl);
+	sb_dispatch_ready(d, dl);
+}
+
+bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	SB_ASSERT(sb_dispatch_unnumbered(dl) && !dl->lane);
+	if (d->backlog || d->draining || (d->ages.n && !sb_dispatch_make_room(d, dl->cost, false)))
+		return false;
+	enter_uncounted(d, dl);
+	sb_dispatch_pump(d);
+	return true;
+}
+
+static uint64_t delay_left_ms(const struct sb_dispatch *d, const struct sb_delivery *dl)
+{
+	uint64_t now = sb_dispatch_now(d);
+
+	return dl->due.key > now ? (dl->due.key - now) / SB_NS_PER_MS : 0;
+}
+
+/* In backlog mode the cursor is still to come to its record, or was there: it leaves out what was begun before. */
+void sb_dispatch_number(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	d->counted = SB_MAX(d->counted, dl->handover.dno);
+	if (!d->backlog)
+		d->taken = SB_MAX(d->taken, dl->handover.dno + 1);
+	if (dl->attempts && dl->state != SB_DL_DYING)
+		sb_dispatch_record_attempt(d, dl, delay_left_ms(d, dl));
+	if (dl->state == SB_DL_NEW) {
+		enter_uncounted(d, dl);
+	} else if (dl->state == SB_DL_WAITING) {
+		sb_list_push_back(&d->loaded, &dl->link);
+	} else if (dl->state == SB_DL_DYING) {
+		d->n_dying--;
+		sb_dispatch_die(d, dl);
+	}
+	sb_dispatch_pump(d);
+}
+
 /* ------------------------------------------------------------------------------------------------ the rest */
 
 void sb_dispatch_pause(struct sb_dispatch *d, bool on)
@@ -293,9 +339,9 @@ void sb_dispatch_get_stats(const struct sb_dispatch *d, struct sb_dispatch_stats
 {
 	*ret = d->stats;
 	ret->in_flight = d->in_flight;
-	ret->held = d->n_held;
+	ret->held = d->n_held + d->n_dying;
 	ret->retrying = d->due.n + d->n_loading;
-	ret->queued = d->ages.n - d->in_flight - d->n_held - ret->retrying + d->journal_n;
+	ret->queued = d->ages.n - d->in_flight - ret->held - ret->retrying + d->journal_n;
 	ret->queued_bytes = d->mem_queued + d->journal_bytes;
 	ret->cache_bytes = d->mem_bytes;
 	ret->blocked_lanes = d->lanes.blocked;

@@ -40,7 +40,7 @@ struct sb_dispatch {
 	struct sb_heap due;     /* WAITING */
 	struct sb_heap ages;
 	uint64_t held_rest_ns;  /* how long they wait before they ask again */
-	uint32_t in_flight, n_fresh, n_again, n_loading, n_held;
+	uint32_t in_flight, n_fresh, n_again, n_loading, n_held, n_dying;
 	uint64_t retrying;      /* failed at least once; in any state */
 	uint64_t mem_bytes;     /* what they cost */
 	uint64_t mem_queued;    /* their bytes, as in max_queue_bytes */
@@ -72,6 +72,12 @@ static inline uint64_t sb_dispatch_now(const struct sb_dispatch *d)
 static inline uint64_t sb_dispatch_wall(const struct sb_dispatch *d)
 {
 	return sb_wall_ms(d->env.clock);
+}
+
+/* Its event is not in the journal: it leaves no records. */
+static inline bool sb_dispatch_unnumbered(const struct sb_delivery *dl)
+{
+	return dl->handover.dno == 0;
 }
 
 static inline bool sb_dispatch_never_dies(const struct sb_dispatch *d, const struct sb_delivery *dl)
@@ -110,6 +116,7 @@ bool sb_dispatch_idling(const struct sb_dispatch *d); /* more could be in flight
 bool sb_dispatch_at_max_retrying(const struct sb_dispatch *d);
 
 /* dispatch_settle.c */
+void sb_dispatch_record_attempt(struct sb_dispatch *d, const struct sb_delivery *dl, uint64_t delay_ms);
 void sb_dispatch_settle(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r);
 
 /* dispatch_read.c */

@@ -147,6 +147,20 @@ void sb_dispatch_turn_to_backlog(struct sb_dispatch *d, struct sb_position from)
 	d->from = from;
 }
 
+/* Whoever put it into the journal while it was under way brings it its number (sb_dispatch_number). */
+static bool begun_before(const struct sb_dispatch *d, const struct sb_backlog_item *it)
+{
+	return (it->flags & SB_OWED_BEGUN) && !recovered(d, it->dno);
+}
+
+static struct sb_delivery *from_cursor(struct sb_dispatch *d, struct sb_backlog_item *it)
+{
+	if (!begun_before(d, it))
+		return from_item(d, it);
+	sb_backlog_item_drop(it);
+	return NULL;
+}
+
 static void cursor_done(struct sb_dispatch *d, struct sb_journal_read *r)
 {
 	uint64_t horizon = SB_MAX(d->taken, horizon_of(r));
@@ -154,7 +168,7 @@ static void cursor_done(struct sb_dispatch *d, struct sb_journal_read *r)
 	rest_if_idle(d, r, horizon);
 	d->oldest_ms = 0;
 	for (unsigned i = 0; i < r->n; i++) {
-		struct sb_delivery *dl = from_item(d, &r->item[i]);
+		struct sb_delivery *dl = from_cursor(d, &r->item[i]);
 
 		if (!dl)
 			continue;

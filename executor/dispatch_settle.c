@@ -28,28 +28,33 @@ static uint32_t us(uint64_t ns)
 	return (uint32_t)SB_MIN(ns / 1000, UINT32_MAX);
 }
 
-static void on_delivered(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t took_ns)
+static void record_result(struct sb_dispatch *d, const struct sb_delivery *dl)
 {
-	struct sb_result_record rec;
-	int rc;
-
-	count_attempt(d, dl);
-	rec = (struct sb_result_record){
+	struct sb_result_record rec = {
 		.dno = dl->handover.dno,
 		.route = dl->handover.route,
 		.attempts = dl->attempts,
 		.at_wall_ms = sb_dispatch_wall(d),
-		.duration_us = us(took_ns),
+		.duration_us = dl->took_us,
 		.receipt = dl->ev->receipt,
 	};
-	rc = sb_record_result(d->env.frames(d->env.arg), &rec);
+	int rc = sb_record_result(d->env.frames(d->env.arg), &rec);
+
 	SB_ASSERT(rc == 0); /* frames() promised room */
+}
+
+static void on_delivered(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t took_ns)
+{
+	count_attempt(d, dl);
+	dl->took_us = us(took_ns);
+	if (!sb_dispatch_unnumbered(dl))
+		record_result(d, dl);
 	d->stats.delivered++;
 	d->env.delivered(d->env.arg, d, dl);
 	sb_dispatch_forget(d, dl);
 }
 
-static void record_attempt(struct sb_dispatch *d, const struct sb_delivery *dl, uint64_t delay_ms)
+void sb_dispatch_record_attempt(struct sb_dispatch *d, const struct sb_delivery *dl, uint64_t delay_ms)
 {
 	uint64_t wall = sb_dispatch_wall(d);
 	struct sb_attempt_record rec = {
@@ -68,6 +73,15 @@ static void record_attempt(struct sb_dispatch *d, const struct sb_delivery *dl, 
 	SB_ASSERT(rc == 0);
 }
 
+static void keep_trying(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t delay_ms)
+{
+	if (sb_dispatch_unnumbered(dl))
+		d->env.stuck(d->env.arg, d, dl, SB_STUCK_TRYING);
+	else
+		sb_dispatch_record_attempt(d, dl, delay_ms);
+	sb_dispatch_wait(d, dl, sb_dispatch_now(d) + delay_ms * SB_NS_PER_MS);
+}
+
 static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t asked_ms)
 {
 	struct sb_retry_policy p = d->policy.retry;
@@ -79,8 +93,7 @@ static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t ask
 	switch (sb_retry_verdict(&p, dl->attempts, dl->received_ms, sb_dispatch_wall(d), delay)) {
 	case SB_RETRY_AGAIN:
 		d->stats.retries++;
-		record_attempt(d, dl, delay);
-		sb_dispatch_wait(d, dl, sb_dispatch_now(d) + delay * SB_NS_PER_MS);
+		keep_trying(d, dl, delay);
 		return;
 	case SB_RETRY_EXHAUSTED_COUNT: dl->exhausted = 1; break;
 	case SB_RETRY_EXHAUSTED_AGE: dl->exhausted = 2; break;
@@ -104,6 +117,8 @@ static void on_unreachable(struct sb_dispatch *d, struct sb_delivery *dl, uint64
 	d->stats.unreachable++;
 	dl->unreachable += dl->unreachable < UINT16_MAX;
 	sb_breaker_unreachable(&d->breaker, dl, &d->policy.retry, asked_ms, sb_dispatch_now(d), sb_rand_u32(d->env.rand));
+	if (sb_dispatch_unnumbered(dl))
+		d->env.stuck(d->env.arg, d, dl, SB_STUCK_TRYING);
 	sb_dispatch_ready(d, dl);
 }
 

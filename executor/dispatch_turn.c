@@ -102,7 +102,8 @@ void sb_dispatch_wait(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t du
 {
 	dl->state = SB_DL_WAITING;
 	sb_heap_push(&d->due, &dl->due, due_ns);
-	sb_list_push_back(&d->loaded, &dl->link);
+	if (!sb_dispatch_unnumbered(dl))
+		sb_list_push_back(&d->loaded, &dl->link); /* its payload can be read again */
 	if (dl->in_lane)
 		sb_lanes_block(&d->lanes, dl->in_lane, true);
 	sb_dispatch_make_room(d, 0, false);
@@ -175,6 +176,12 @@ static bool bury(struct sb_dispatch *d, struct sb_delivery *dl)
 
 void sb_dispatch_die(struct sb_dispatch *d, struct sb_delivery *dl)
 {
+	if (sb_dispatch_unnumbered(dl)) {
+		dl->state = SB_DL_DYING;
+		d->n_dying++;
+		d->env.stuck(d->env.arg, d, dl, SB_STUCK_DYING);
+		return;
+	}
 	if (bury(d, dl))
 		return;
 	if (!d->n_held)

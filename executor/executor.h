@@ -27,6 +27,10 @@
  * One that is SB_OWED_STILLBORN (an input that cannot be rendered, a full queue) goes to env->dead as soon as it arrives, with
  * the reason and message its input carries (and then without an input); env->dead always gets a delivery with its payload in
  * memory. One that is SB_OWED_FINAL never dies: neither count nor age nor a rejection ends it, it is retried at the cap.
+ *
+ * A delivery may also be offered before its event is in the journal (sb_dispatch_offer), because its source still holds it. It
+ * has no number then, leaves no record, never leaves memory and cannot die. When it is delivered, env->delivered is all
+ * that happens. When it is not, env->stuck says so; sb_dispatch_number makes an ordinary one of it.
  */
 
 /* ------------------------------------------------------------------------------------------------ retry: pure */
@@ -56,6 +60,7 @@ struct sb_dispatch;
 
 enum sb_delivery_state {
 	SB_DL_NEW, SB_DL_QUEUED, SB_DL_LANE, SB_DL_INFLIGHT, SB_DL_WAITING, SB_DL_LOADING, SB_DL_HELD,
+	SB_DL_DYING, /* to be buried as soon as it has a number */
 };
 
 /* From the pool (sb_pool_alloc). Made by the intake or from a backlog item; freed by the dispatch. */
@@ -66,6 +71,7 @@ struct sb_delivery {
 	struct sb_heap_node due;     /* key: monotonic ns, the earliest time of the next attempt */
 	struct sb_heap_node age;     /* key: received_ms; among all that are in memory */
 	struct sb_lane *in_lane;     /* the lane that orders it; NULL: none */
+	void *ticket;                /* of who holds its event while it has no number */
 	enum sb_delivery_state state;
 	uint8_t flags;               /* SB_OWED_* */
 	bool alone;                  /* must not share a worker; a connector may set it in the item, with SB_RELEASED or SB_RETRY */
@@ -83,6 +89,7 @@ struct sb_delivery {
 	uint64_t received_ms;
 	uint64_t first_attempt_ms, last_attempt_ms;
 	uint64_t started_ns;         /* of the attempt in flight */
+	uint32_t took_us;            /* of the one that delivered it */
 	char *first_message, *last_message, *tail; /* pool memory or NULL; the first two are one when they say the same */
 	char *bare;                  /* the event's bare form while in flight; NULL: not needed */
 	enum sb_reason reason;
@@ -119,6 +126,12 @@ struct sb_death {
 	uint8_t exhausted;          /* as in sb_dead_record */
 };
 
+/* Why a delivery without a number will not be done soon. */
+enum sb_stuck {
+	SB_STUCK_TRYING, /* it failed, or the target is not to be reached: it will be tried again */
+	SB_STUCK_DYING,  /* it has failed for good, and waits for its number */
+};
+
 #define SB_DISPATCH_FRAME 2048 /* the largest record a dispatch writes fits in this */
 
 /* The world, as the dispatch sees it. All calls come from and return on the home shard. */
@@ -136,8 +149,10 @@ struct sb_dispatch_env {
 	 * now; the dispatch holds the target and asks again from tick().
 	 */
 	bool (*dead)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_death *why);
-	/* It has been delivered; its RESULT is in frames. For receipts and redrives. */
+	/* It has been delivered; its RESULT is in frames, if it has a number. For receipts and redrives. */
 	void (*delivered)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl);
+	/* Of deliveries without a number; may be said again. Must not call back into the dispatch. */
+	void (*stuck)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, enum sb_stuck why);
 	/* Call sb_dispatch_tick no later than this. The earliest wish counts. */
 	void (*arm)(void *arg, struct sb_dispatch *d, uint64_t mono_ns);
 };
@@ -164,6 +179,16 @@ struct sb_dispatch *sb_dispatch_new(const struct sb_dispatch_env *env, struct sb
 /* Outstanding deliveries from before the restart: begin in backlog mode at `from`. Call before the first delivery. */
 void sb_dispatch_recover(struct sb_dispatch *d, const struct sb_recovery *rec);
 void sb_dispatch_deliver(struct sb_dispatch *d, struct sb_delivery *dl); /* from its mail; dl moves in */
+/*
+ * A delivery without a number: takes it when it can be begun from memory. False: it cannot (a backlog, no room, the end is
+ * near): dl stays the caller's, and its event belongs into the journal. Its room is reserved, as always. It has no lane.
+ */
+bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl);
+/*
+ * Its event is durable in a record that owes it as SB_OWED_BEGUN: dl->handover has number, route and place. Called in the order
+ * of numbers, as mail is. One that was never offered is taken now, room or not.
+ */
+void sb_dispatch_number(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_tick(struct sb_dispatch *d);
 void sb_dispatch_pause(struct sb_dispatch *d, bool on);
 /* At once; but `lanes` orders what arrives from now on. */

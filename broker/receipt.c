@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/receipt.h"
+
+#include "broker/shard.h"
+
+/*
+ * The states of a receipt:
+ *
+ *   OPEN ──> all delivered ──────────────> RECORDED (its DIRECT record is in the turn's frames) ──> settled
+ *     └───> stuck, old, asked ──> SPILLING (its EVENT record is with the journal) ──durable──> settled
+ *     ^                                │
+ *     └──────────── no room ───────────┘
+ *
+ * References: one of the source's shard until it is settled, one for each note that the journal has, one for each mail
+ * back that is under way. Whoever lets go last frees it.
+ */
+enum receipt_state { BUILDING, OPEN, RECORDED, SPILLING, SETTLED };
+
+enum { /* what a ticket tells the source's shard */
+	SAID_DELIVERED = 1,
+	SAID_STUCK = 2,
+	SAID_BOUNCED = 4, /* its target takes it only with a number */
+};
+
+struct ticket {
+	struct sb_handover note;  /* the journal writes its number in here, and mails it to the target's shard */
+	struct sb_mail back;
+	struct sb_receipt *receipt;
+	struct sb_target_slot *slot;
+	const char *rule;
+	struct sb_slice input;    /* a copy of our own: the delivery may be gone when it is needed */
+	uint8_t flags;            /* SB_OWED_INPUT or 0 */
+	bool as_begun;            /* as the EVENT record says */
+	atomic_uint said;         /* SAID_*: not yet heard */
+	/* the target's shard: */
+	struct sb_delivery *dl;   /* in memory, without a number */
+	bool delivered;
+	/* written there before SAID_DELIVERED, then read here: */
+	uint32_t attempts, took_us;
+	/* the source's shard: */
+	bool done, bounced;
+};
+
+struct sb_receipt {
+	atomic_uint refs;
+	enum receipt_state state;
+	bool wants_spill;         /* said while it was being built */
+	struct sb_source_unit *unit;
+	struct sb_link link;      /* in unit->held or unit->leaving; in the turn's records */
+	struct sb_event *ev;
+	uint64_t cookie, generation, since_ns;
+	uint32_t epoch, n, left;
+	struct sb_slice position; /* behind the tickets */
+	struct ticket ticket[];
+};
+
+struct sb_link *sb_receipt_link(struct sb_receipt *r)
+{
+	return &r->link;
+}
+
+struct sb_receipt *sb_receipt_of_link(struct sb_link *l)
+{
+	return SB_CONTAINER(l, struct sb_receipt, link);
+}
+
+static void ref(struct sb_receipt *r, unsigned n)
+{
+	atomic_fetch_add_explicit(&r->refs, n, memory_order_relaxed); /* we hold one */
+}
+
+static void unref(struct sb_receipt *r)
+{
+	if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (uint32_t i = 0; i < r->n; i++)
+		sb_pool_free((char *)r->ticket[i].input.p);
+	sb_event_unref(r->ev);
+	sb_pool_free(r);
+}
+
+/* Sources have heard their last, no more records are taken: what is left stays with its source. */
+static bool too_late(const struct sb_core *core)
+{
+	return atomic_load_explicit(&core->settled, memory_order_relaxed);
+}
+
+static struct sb_shard *shard_of(const struct sb_receipt *r)
+{
+	return r->unit->shard;
+}
+
+/* ------------------------------------------------------------------------------------------------ settled */
+
+static void settle(struct sb_receipt *r)
+{
+	struct sb_source_unit *u = r->unit;
+
+	r->state = SETTLED;
+	sb_list_unlink(&r->link);
+	sb_count(&u->slot->held, (uint64_t)-1);
+	if (!u->closed)
+		u->source.ops->settled(&u->source, r->cookie, r->epoch);
+	unref(r);
+}
+
+void sb_receipt_recorded(struct sb_receipt *r)
+{
+	settle(r);
+}
+
+static struct sb_direct_done *done_list(struct sb_receipt *r)
+{
+	struct sb_shard *s = shard_of(r);
+
+	if (r->n > s->done_cap) {
+		s->done_cap = SB_MAX(r->n, 16);
+		s->done = sb_xrealloc(s->done, s->done_cap * sizeof(*s->done));
+	}
+	for (uint32_t i = 0; i < r->n; i++) {
+		const struct ticket *t = &r->ticket[i];
+
+		s->done[i] = (struct sb_direct_done){ t->rule, t->slot->name, t->attempts, t->took_us };
+	}
+	return s->done;
+}
+
+/* Everything is delivered: this, and the source may forget the event. */
+static void record(struct sb_receipt *r)
+{
+	struct sb_shard *s = shard_of(r);
+	struct sb_direct_record rec = {
+		.generation = r->generation,
+		.at_wall_ms = sb_wall_ms(s->core->clock),
+		.receipt = r->ev->receipt,
+		.origin = sb_slice_str(r->ev->origin),
+		.event_id = r->ev->id,
+		.position = r->position,
+		.done = done_list(r),
+		.n = r->n,
+	};
+	int rc = sb_record_direct(sb_shard_frames_buf(s), &rec);
+
+	SB_ASSERT(rc == 0); /* a shard flushes long before its buffer's end */
+	r->state = RECORDED;
+	sb_list_unlink(&r->link);
+	sb_shard_frames_settle(s, r);
+}
+
+/* ------------------------------------------------------------------------------------------------ to the journal */
+
+/* On the target's shard, in the order of the journal. */
+static void on_note(struct sb_mail *m)
+{
+	struct ticket *t = SB_CONTAINER(m, struct ticket, note.mail);
+	struct sb_dispatch *d = t->slot->dispatch;
+	struct sb_receipt *r = t->receipt;
+	struct sb_delivery *dl = t->dl;
+
+	if (too_late(t->slot->core)) {
+		unref(r);
+		return;
+	}
+	if (t->delivered) {
+		struct sb_result_record rec = { .dno = t->note.dno, .route = t->note.route, .attempts = t->attempts,
+			.at_wall_ms = sb_wall_ms(t->slot->core->clock), .duration_us = t->took_us, .receipt = r->ev->receipt };
+		int rc = sb_record_result(sb_shard_frames_buf(t->slot->home), &rec);
+
+		SB_ASSERT(rc == 0);
+		unref(r);
+		return;
+	}
+	if (!dl) {
+		dl = sb_delivery_new(d, sb_event_ref(r->ev), t->rule, t->note.ordinal, 0, t->flags, (char *)t->input.p,
+			(uint32_t)t->input.n);
+		t->input = (struct sb_slice){ 0 }; /* moved */
+	}
+	t->dl = NULL;
+	dl->ticket = NULL;
+	dl->handover.dno = t->note.dno;
+	dl->handover.route = t->note.route;
+	dl->handover.at = t->note.at;
+	if (t->as_begun)
+		sb_dispatch_number(d, dl);
+	else
+		sb_dispatch_deliver(d, dl);
+	unref(r);
+}
+
+static void spilled(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
+{
+	struct sb_receipt *r = g->arg;
+
+	(void)why;
+	if (durable) {
+		sb_count(&r->unit->slot->spilled, 1);
+		settle(r);
+		return;
+	}
+	for (uint32_t i = 0; i < r->n; i++)
+		unref(r); /* the notes' */
+	r->state = OPEN;
+	r->since_ns = sb_mono_ns(shard_of(r)->core->clock); /* not at once again */
+	sb_list_unlink(&r->link);
+	sb_list_push_back(&r->unit->held, &r->link);
+	if (r->left == 0)
+		record(r);
+}
+
+static void owe_ticket(struct sb_shard *s, struct ticket *t, uint32_t ordinal, struct sb_handover *next)
+{
+	t->as_begun = !t->bounced;
+	t->note = (struct sb_handover){ .mail.run = on_note, .home = &t->slot->home->mail, .ordinal = ordinal, .next = next };
+	s->owed[ordinal] = (struct sb_owed){ .rule = t->rule, .target = t->slot->name, .input = t->input,
+		.flags = (uint8_t)(t->flags | (t->as_begun ? SB_OWED_BEGUN : 0)) };
+}
+
+static void spill(struct sb_receipt *r)
+{
+	struct sb_shard *s = shard_of(r);
+	struct sb_intake_group *g = sb_intake_group_get(s);
+	struct sb_event_record rec = { .ev = r->ev, .generation = r->generation, .position = r->position, .n_owed = r->n };
+	int rc;
+
+	if (r->n > s->owed_cap) {
+		s->owed_cap = r->n;
+		s->owed = sb_xrealloc(s->owed, s->owed_cap * sizeof(*s->owed));
+		s->owed_to = sb_xrealloc(s->owed_to, s->owed_cap * sizeof(struct sb_target_slot *));
+	}
+	for (uint32_t i = 0; i < r->n; i++)
+		owe_ticket(s, &r->ticket[i], i, i + 1 < r->n ? &r->ticket[i + 1].note : NULL);
+	rec.owed = s->owed;
+	rc = sb_record_event(&g->append.frames, &rec);
+	SB_ASSERT(rc == 0); /* one event always fits a group */
+	g->append.deliveries = &r->ticket[0].note;
+	g->notes = true;
+	g->n = 0; /* it is counted already */
+	g->done = spilled;
+	g->arg = r;
+	ref(r, r->n);
+	r->state = SPILLING;
+	sb_list_unlink(&r->link);
+	sb_list_push_back(&r->unit->leaving, &r->link);
+	sb_intake_group_submit(g);
+}
+
+static void spill_if_open(struct sb_receipt *r)
+{
+	if (r->state == BUILDING)
+		r->wants_spill = true;
+	else if (r->state == OPEN && !atomic_load_explicit(&shard_of(r)->core->stopping, memory_order_relaxed))
+		spill(r); /* while stopping the source keeps it */
+}
+
+void sb_receipts_spill(struct sb_source_unit *u, size_t n)
+{
+	while (n-- && !sb_list_empty(&u->held))
+		spill_if_open(sb_receipt_of_link(u->held.next));
+}
+
+static uint64_t due_of(const struct sb_source_unit *u)
+{
+	const struct sb_receipt *r;
+
+	if (sb_list_empty(&u->held))
+		return UINT64_MAX;
+	r = SB_CONTAINER(u->held.next, struct sb_receipt, link);
+	return u->slot->spill_after_ns < UINT64_MAX - r->since_ns ? r->since_ns + u->slot->spill_after_ns : UINT64_MAX;
+}
+
+void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns)
+{
+	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
+		return;
+	for (struct sb_link *l = s->units.next; l != &s->units; l = l->next) {
+		struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
+
+		while (due_of(u) <= now_ns)
+			sb_receipts_spill(u, 1);
+	}
+}
+
+uint64_t sb_receipts_next_due(const struct sb_shard *s)
+{
+	uint64_t first = UINT64_MAX;
+
+	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
+		return first;
+	for (struct sb_link *l = s->units.next; l != &s->units; l = l->next)
+		first = SB_MIN(first, due_of(SB_CONTAINER(l, struct sb_source_unit, link)));
+	return first;
+}
+
+/* ------------------------------------------------------------------------------------------------ tickets speak */
+
+static void hear(struct ticket *t, unsigned said)
+{
+	struct sb_receipt *r = t->receipt;
+
+	if (said & SAID_DELIVERED) {
+		t->done = true;
+		r->left--;
+	}
+	if (said & SAID_BOUNCED)
+		t->bounced = true;
+	if (too_late(t->slot->core))
+		return;
+	if (r->left == 0 && r->state == OPEN)
+		record(r);
+	else if (!(said & SAID_DELIVERED))
+		spill_if_open(r);
+}
+
+static void on_back(struct sb_mail *m)
+{
+	struct ticket *t = SB_CONTAINER(m, struct ticket, back);
+	struct sb_receipt *r = t->receipt;
+
+	hear(t, atomic_exchange_explicit(&t->said, 0, memory_order_acq_rel));
+	unref(r);
+}
+
+/* On the target's shard. */
+static void say(struct ticket *t, unsigned what)
+{
+	struct sb_receipt *r = t->receipt;
+
+	if (t->slot->home == shard_of(r)) {
+		hear(t, what);
+		return;
+	}
+	if (atomic_fetch_or_explicit(&t->said, what, memory_order_acq_rel))
+		return; /* the mail that is under way tells it too */
+	ref(r, 1);
+	t->back.run = on_back;
+	sb_mailbox_post(&shard_of(r)->mail, &t->back);
+}
+
+void sb_receipt_delivered(struct sb_delivery *dl)
+{
+	struct ticket *t = dl->ticket;
+
+	t->attempts = dl->attempts;
+	t->took_us = dl->took_us;
+	t->delivered = true;
+	t->dl = NULL;
+	say(t, SAID_DELIVERED);
+}
+
+void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why)
+{
+	(void)why;
+	say(dl->ticket, SAID_STUCK);
+}
+
+static void offer(struct ticket *t)
+{
+	struct sb_delivery *dl = t->dl;
+
+	if (sb_dispatch_offer(t->slot->dispatch, dl))
+		return; /* it may be delivered by now */
+	t->dl = NULL;
+	sb_delivery_free(dl);
+	say(t, SAID_BOUNCED);
+}
+
+static void on_offer(struct sb_mail *m)
+{
+	struct sb_delivery *dl = SB_CONTAINER(m, struct sb_delivery, handover.mail);
+	struct ticket *t = dl->ticket;
+	struct sb_receipt *r = t->receipt;
+
+	offer(t);
+	unref(r);
+}
+
+/* ------------------------------------------------------------------------------------------------ begin */
+
+static char *pool_copy(struct sb_slice s)
+{
+	char *p = sb_pool_alloc(s.n ? s.n : 1);
+
+	memcpy(p, s.p, s.n);
+	return p;
+}
+
+static void take_ticket(struct sb_receipt *r, uint32_t i, const struct sb_owed *o, struct sb_target_slot *slot)
+{
+	struct ticket *t = &r->ticket[i];
+	char *input = NULL;
+
+	*t = (struct ticket){ .receipt = r, .slot = slot, .rule = o->rule, .flags = o->flags };
+	atomic_init(&t->said, 0);
+	if (o->flags & SB_OWED_INPUT) {
+		t->input = o->input;
+		input = pool_copy(o->input);
+	}
+	t->dl = sb_delivery_new(slot->dispatch, sb_event_ref(r->ev), o->rule, i, 0, o->flags, input, (uint32_t)o->input.n);
+	t->dl->ticket = t;
+}
+
+static void send_out(struct ticket *t)
+{
+	struct sb_receipt *r = t->receipt;
+
+	if (t->slot->home == shard_of(r)) {
+		offer(t);
+		return;
+	}
+	ref(r, 1);
+	t->dl->handover.mail.run = on_offer;
+	sb_mailbox_post(&t->slot->home->mail, &t->dl->handover.mail);
+}
+
+static struct sb_receipt *receipt_new(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held)
+{
+	struct sb_shard *s = u->shard;
+	uint32_t n = (uint32_t)s->n_owed;
+	struct sb_receipt *r = sb_pool_alloc(sizeof(*r) + n * sizeof(r->ticket[0]) + held->position.n);
+	char *position = (char *)&r->ticket[n];
+
+	*r = (struct sb_receipt){ .unit = u, .ev = ev, .cookie = held->cookie, .epoch = held->epoch, .n = n, .left = n,
+		.generation = s->plan->generation, .since_ns = sb_mono_ns(s->core->clock) };
+	atomic_init(&r->refs, 1);
+	sb_list_init(&r->link);
+	memcpy(position, held->position.p ? held->position.p : "", held->position.n);
+	r->position = sb_slice(position, held->position.n);
+	for (uint32_t i = 0; i < n; i++)
+		take_ticket(r, i, &s->owed[i], s->owed_to[i]);
+	s->n_owed = 0;
+	return r;
+}
+
+void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held)
+{
+	struct sb_receipt *r = receipt_new(u, ev, held);
+
+	sb_list_push_back(&u->held, &r->link);
+	for (uint32_t i = 0; i < r->n; i++)
+		send_out(&r->ticket[i]);
+	r->state = OPEN;
+	if (r->left == 0)
+		record(r);
+	else if (r->wants_spill)
+		spill_if_open(r);
+}
+
+void sb_receipts_drop(struct sb_source_unit *u)
+{
+	struct sb_link *l;
+
+	while ((l = sb_list_pop_front(&u->held)) || (l = sb_list_pop_front(&u->leaving)))
+		unref(sb_receipt_of_link(l));
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_BROKER_RECEIPT_H
+#define SB_BROKER_RECEIPT_H
+
+#include "broker/core.h"
+
+/*
+ * A receipt: an event that its source still holds (a Kafka offset, a pending Redis entry), delivered without waiting for the
+ * disk. It counts the event's unfinished deliveries on the source's shard. At zero one small DIRECT record says what became
+ * of it, and once that is durable the source is told: settled. When it will not be finished soon (a delivery failed, a target has a
+ * backlog, it is older than spill_after, the source wants its place back) the event goes to the journal as it would have
+ * from a webhook, with all its deliveries; those that are under way get their numbers then, and the source is told at once.
+ *
+ * A crash before either loses nothing: the source has the event, and hands it over again.
+ *
+ * Threads: a receipt belongs to its source's shard; each of its tickets to the home shard of its target, but for what is
+ * noted. They meet by mail.
+ */
+struct sb_receipt;
+
+/* The event with what shard->owed says; both move in. None of it has a lane or is stillborn. */
+void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held);
+/* On the target's shard: the dispatch speaks of a delivery that has a ticket. */
+void sb_receipt_delivered(struct sb_delivery *dl);
+void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why);
+/* The DIRECT record is durable. */
+void sb_receipt_recorded(struct sb_receipt *r);
+/* The n oldest of the source that are in memory only, to the journal. */
+void sb_receipts_spill(struct sb_source_unit *u, size_t n);
+/* Spill what has been held for too long; and when that is to be asked again (UINT64_MAX: nothing waits). */
+void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns);
+uint64_t sb_receipts_next_due(const struct sb_shard *s);
+/* Its deliveries are gone, no mail is under way: forget what is left. The source has it all. */
+void sb_receipts_drop(struct sb_source_unit *u);
+
+/* A receipt as a member of the turn's records: list them, and get them back. */
+struct sb_link *sb_receipt_link(struct sb_receipt *r);
+struct sb_receipt *sb_receipt_of_link(struct sb_link *l);
+
+#endif
