@@ -14,7 +14,7 @@
 /*
  * The journal's records, as bytes. docs/journal-format.md draws them; all integers are little-endian.
  *
- *   segment  = header (4096 bytes: magic, version, salt, segment number, first seq, first dno, CRC) frame*
+ *   segment  = header (twice: magic, version, CRC, salt, segment number, first seq, first dno, end of the one before) frame*
  *   frame    = length u32 (header and payload) | crc32c u32 | type u8 | flags u8 | 0 u16 | seq u64 | payload | padding to 8
  *              The CRC covers everything but itself, and starts from the segment's salt. Length 0: end of data.
  *   group    = GROUP frame (durable watermark: end of the group before) then the group's frames

@@ -4,13 +4,15 @@
  * torn tail: the last group that was begun is there wholly or not at all, and a group behind it proves that what lies
  * before was durable, so that damage there is damage, not a tear.
  *
+ * Nothing is changed before everything was read: a file that a later version wrote must leave all of them as they are.
+ *
  * Two passes, so that memory stays bits and not lists: the first applies every record to the state, the second looks only
  * at segments that still owe something, for each target's first outstanding delivery.
  */
 #include "broker/journal/impl.h"
+#include "broker/journal/mend.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,49 +24,10 @@ struct recover {
 	struct sb_err *err;
 	size_t cap_redrives;
 	bool quarantined; /* the segment at hand */
+	struct sb_mend mend;
 };
 
 /* ------------------------------------------------------------------------------------------------ damage */
-
-static int copy_file(struct sb_vfs *vfs, struct sb_file *from, const char *to)
-{
-	struct sb_file *out = vfs->ops->open(vfs, to, O_RDWR | O_CREAT);
-	char *chunk;
-	uint64_t off = 0;
-	ssize_t n = 0;
-
-	if (!out)
-		return -1;
-	chunk = sb_xmalloc(1u << 20);
-	while ((n = sb_file_read_full(from, chunk, 1u << 20, off)) > 0) {
-		if (sb_file_write_all(out, chunk, (size_t)n, off) < 0) {
-			n = -1;
-			break;
-		}
-		off += (uint64_t)n;
-	}
-	free(chunk);
-	if (n == 0 && vfs->ops->fdatasync(out) < 0)
-		n = -1;
-	vfs->ops->close(out);
-	return n < 0 ? -1 : 0;
-}
-
-/* Keep the damaged file as it is, for whoever looks at it later. */
-static void quarantine(struct recover *r, struct sb_file *f, uint64_t number)
-{
-	char dir[SB_SEGMENT_PATH_MAX], path[SB_SEGMENT_PATH_MAX];
-
-	if (r->quarantined)
-		return;
-	r->quarantined = true;
-	r->rec->quarantined_segments++;
-	snprintf(dir, sizeof(dir), "%s/quarantine", r->j->conf.dir);
-	r->j->vfs->ops->mkdir(r->j->vfs, dir);
-	sb_segment_path(dir, number, path);
-	copy_file(r->j->vfs, f, path); /* a full disk must not stop recovery: the original stays until it owes nothing */
-	r->j->vfs->ops->sync_dir(r->j->vfs, dir);
-}
 
 static int damaged(struct recover *r, struct sb_segment_reader *seg)
 {
@@ -72,7 +35,11 @@ static int damaged(struct recover *r, struct sb_segment_reader *seg)
 	if (r->j->conf.stop_on_corruption)
 		return sb_fail(r->err, SB_E_CORRUPT, "segment %" PRIu64 " is damaged at offset %" PRIu64, seg->header.number,
 			seg->offset);
-	quarantine(r, seg->file, seg->header.number);
+	if (!r->quarantined) {
+		r->quarantined = true;
+		r->rec->quarantined_segments++;
+		sb_mend_note(&r->mend, SB_MEND_KEEP_COPY, seg->header.number);
+	}
 	return 0;
 }
 
@@ -211,30 +178,16 @@ static int apply_segment(struct recover *r, struct sb_segment_reader *seg, uint6
 	return sb_segment_check(seg, r->err);
 }
 
-/* The tail is cut physically, so that a shorter write after it can never bring old bytes back. */
-static int cut_tail(struct recover *r, uint64_t number, uint64_t end)
-{
-	struct sb_vfs *vfs = r->j->vfs;
-	char path[SB_SEGMENT_PATH_MAX];
-	struct sb_file *f;
-	int bad;
-
-	sb_segment_path(r->j->conf.dir, number, path);
-	f = vfs->ops->open(vfs, path, O_RDWR);
-	bad = !f || vfs->ops->truncate(f, end) < 0 || vfs->ops->fdatasync(f) < 0;
-	if (bad)
-		sb_fail_errno(r->err, "cannot cut the tail of '%s'", path);
-	if (f)
-		vfs->ops->close(f);
-	return bad ? -1 : 0;
-}
-
 /* The header of the segment right behind this one knows where it ended; without that the last whole group says it. */
 static int recover_segment(struct recover *r, struct sb_segment_reader *seg, const struct sb_segment_header *next)
 {
 	uint64_t torn = 0, end;
 
 	r->quarantined = false;
+	if (seg->damaged_copies) { /* one is good: nothing is lost */
+		r->rec->corrupt_records++;
+		sb_mend_note(&r->mend, SB_MEND_HEADER, seg->header.number);
+	}
 	if (!next)
 		r->j->vfs->ops->forget(seg->file); /* its last group may be one whose fdatasync failed before we were restarted */
 	end = next && next->number == seg->header.number + 1 ? next->prev_end : find_end(seg, &torn);
@@ -250,26 +203,20 @@ static int recover_segment(struct recover *r, struct sb_segment_reader *seg, con
 	r->rec->bytes += end;
 	r->j->w.state.seg[r->j->w.state.n_segs - 1].bytes = end;
 	r->j->w.end = end;
-	return next ? 0 : cut_tail(r, seg->header.number, end);
+	if (!next)
+		sb_mend_cut(&r->mend, seg->header.number, end);
+	return 0;
 }
 
 /* A segment whose header cannot be read: nothing in it can be trusted. */
 static int set_aside(struct recover *r, uint64_t number)
 {
-	char dir[SB_SEGMENT_PATH_MAX], from[SB_SEGMENT_PATH_MAX], to[SB_SEGMENT_PATH_MAX];
-	struct sb_vfs *vfs = r->j->vfs;
-
 	if (r->err->code != SB_E_CORRUPT || r->j->conf.stop_on_corruption)
 		return -1;
 	r->rec->corrupt_records++;
 	r->rec->quarantined_segments++;
-	snprintf(dir, sizeof(dir), "%s/quarantine", r->j->conf.dir);
-	sb_segment_path(r->j->conf.dir, number, from);
-	sb_segment_path(dir, number, to);
-	if (vfs->ops->mkdir(vfs, dir) < 0 || vfs->ops->rename(vfs, from, to) < 0)
-		return sb_fail_errno(r->err, "cannot quarantine '%s'", from);
-	vfs->ops->sync_dir(vfs, dir);
-	return vfs->ops->sync_dir(vfs, r->j->conf.dir);
+	sb_mend_note(&r->mend, SB_MEND_SET_ASIDE, number);
+	return 0;
 }
 
 static int first_pass(struct recover *r, const uint64_t *number, size_t n)
@@ -428,7 +375,9 @@ int sb_recover(struct sb_journal *j, struct sb_err *err)
 		return -1;
 	bad = first_pass(&r, number, n);
 	free(number);
-	if (bad || second_pass(&r) < 0)
+	bad = bad || sb_mend_all(j->vfs, j->conf.dir, &r.mend, err) < 0 || second_pass(&r) < 0;
+	sb_mend_done(&r.mend);
+	if (bad)
 		return -1;
 	keep_bits(j);
 	keep_maps(&r);

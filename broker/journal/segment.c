@@ -34,45 +34,78 @@ int sb_segment_number(const char *name, uint64_t *ret)
 
 /* ------------------------------------------------------------------------------------------------ header */
 
+/* Magic, version and checksum stand where they stand in every version, and the checksum covers the block. */
+#define CRC_AT 12
+
+static uint32_t block_crc(const char *block)
+{
+	static const char none[4];
+
+	return sb_crc32c(sb_crc32c(sb_crc32c(0, block, CRC_AT), none, 4), block + CRC_AT + 4, SB_SEGMENT_BLOCK - CRC_AT - 4);
+}
+
 void sb_segment_header_write(const struct sb_segment_header *h, char out[SB_SEGMENT_HEADER])
 {
-	struct sb_buf b = { .p = out, .cap = SB_SEGMENT_HEADER, .max = SB_SEGMENT_HEADER };
+	struct sb_buf b = { .p = out, .cap = SB_SEGMENT_BLOCK, .max = SB_SEGMENT_BLOCK };
 	uint32_t crc;
 
-	memset(out, 0, SB_SEGMENT_HEADER);
+	memset(out, 0, SB_SEGMENT_BLOCK);
 	sb_buf_add(&b, magic, sizeof(magic));
-	sb_put_u32(&b, SB_SEGMENT_VERSION);
+	sb_put_u32(&b, h->version);
+	sb_put_u32(&b, 0);
 	sb_put_u32(&b, h->salt);
 	sb_put_u64(&b, h->number);
 	sb_put_u64(&b, h->first_seq);
 	sb_put_u64(&b, h->first_dno);
 	sb_put_u64(&b, h->prev_end);
 	sb_put_u64(&b, h->wall_ms);
-	crc = sb_crc32c(0, out, b.len);
-	sb_put_u32(&b, crc);
+	crc = htole32(block_crc(out));
+	memcpy(out + CRC_AT, &crc, 4);
+	for (unsigned i = 1; i < SB_SEGMENT_COPIES; i++)
+		memcpy(out + (size_t)i * SB_SEGMENT_BLOCK, out, SB_SEGMENT_BLOCK);
 }
 
-int sb_segment_header_read(const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, struct sb_err *err)
+static bool block_is_whole(const char *block)
 {
-	struct sb_cursor c = sb_cursor_of(sb_slice(in + sizeof(magic), SB_SEGMENT_HEADER - sizeof(magic)));
 	uint32_t crc;
 
-	if (memcmp(in, magic, sizeof(magic)) != 0)
-		return sb_fail(err, SB_E_CORRUPT, "this is not a journal segment");
+	memcpy(&crc, block + CRC_AT, 4);
+	return memcmp(block, magic, sizeof(magic)) == 0 && le32toh(crc) == block_crc(block);
+}
+
+static int read_block(const char *block, struct sb_segment_header *ret, struct sb_err *err)
+{
+	struct sb_cursor c = sb_cursor_of(sb_slice(block + sizeof(magic), SB_SEGMENT_BLOCK - sizeof(magic)));
+
 	*ret = (struct sb_segment_header){ .version = sb_get_u32(&c) };
 	if (ret->version != SB_SEGMENT_VERSION)
 		return sb_fail(err, SB_E_VERSION, "the segment has format version %u, this program knows %u", ret->version,
 			SB_SEGMENT_VERSION);
+	sb_get_u32(&c);
 	ret->salt = sb_get_u32(&c);
 	ret->number = sb_get_u64(&c);
 	ret->first_seq = sb_get_u64(&c);
 	ret->first_dno = sb_get_u64(&c);
 	ret->prev_end = sb_get_u64(&c);
 	ret->wall_ms = sb_get_u64(&c);
-	crc = sb_crc32c(0, in, (size_t)(c.p - in));
-	if (sb_get_u32(&c) != crc)
-		return sb_fail(err, SB_E_CORRUPT, "the segment's header is damaged");
 	return 0;
+}
+
+int sb_segment_header_read(
+	const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, unsigned *ret_damaged, struct sb_err *err)
+{
+	const char *whole = NULL;
+
+	*ret_damaged = 0;
+	for (unsigned i = SB_SEGMENT_COPIES; i-- > 0;) {
+		const char *block = in + (size_t)i * SB_SEGMENT_BLOCK;
+
+		if (block_is_whole(block))
+			whole = block;
+		else
+			*ret_damaged |= 1u << i;
+	}
+	return whole ? read_block(whole, ret, err) : sb_fail(err, SB_E_CORRUPT, "no copy of the segment's header is whole");
 }
 
 /* ------------------------------------------------------------------------------------------------ frames */
@@ -84,7 +117,7 @@ uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len)
 
 int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *r, struct sb_err *err)
 {
-	char path[SB_SEGMENT_PATH_MAX], head[SB_SEGMENT_HEADER];
+	char path[SB_SEGMENT_PATH_MAX], head[SB_SEGMENT_HEADER] = { 0 };
 	int64_t size;
 	ssize_t got;
 
@@ -101,9 +134,7 @@ int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct
 	got = size < 0 ? -1 : sb_file_read_full(r->file, head, sizeof(head), 0);
 	if (got < 0)
 		sb_fail_errno(err, "cannot read '%s'", path);
-	else if (got < SB_SEGMENT_HEADER)
-		sb_fail(err, SB_E_CORRUPT, "'%s' is too short for a segment", path);
-	else if (sb_segment_header_read(head, &r->header, err) == 0) {
+	else if (sb_segment_header_read(head, &r->header, &r->damaged_copies, err) == 0) {
 		if (r->header.number == number)
 			return 0;
 		sb_fail(err, SB_E_CORRUPT, "'%s' has the header of segment %" PRIu64, path, r->header.number);

@@ -7,10 +7,13 @@
 #include "broker/journal/journal.h"
 
 /*
- * A segment file: a header block, then frames up to its end. The header names where the segment before ended: frames beyond
- * that place were never acknowledged (a group that failed there was written again here).
+ * A segment file: a header, then frames up to its end. The header names where the segment before ended: frames beyond that
+ * place were never acknowledged (a group that failed there was written again here). It stands there twice, in blocks of their
+ * own: without it nothing in the file can be trusted.
  */
-#define SB_SEGMENT_HEADER 4096
+#define SB_SEGMENT_BLOCK 4096
+#define SB_SEGMENT_COPIES 2
+#define SB_SEGMENT_HEADER (SB_SEGMENT_COPIES * SB_SEGMENT_BLOCK)
 #define SB_SEGMENT_VERSION 1
 #define SB_SEGMENT_PATH_MAX 4096
 
@@ -22,8 +25,9 @@ struct sb_segment_header {
 void sb_segment_path(const char *dir, uint64_t number, char out[SB_SEGMENT_PATH_MAX]);
 int sb_segment_number(const char *name, uint64_t *ret); /* of a file name; -1: none of ours */
 void sb_segment_header_write(const struct sb_segment_header *h, char out[SB_SEGMENT_HEADER]);
-/* SB_E_CORRUPT, or SB_E_VERSION: not ours to read. */
-int sb_segment_header_read(const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, struct sb_err *err);
+/* From the first copy that is whole; *ret_damaged: bits of those that are not. SB_E_CORRUPT: none is; SB_E_VERSION: not ours to read. */
+int sb_segment_header_read(
+	const char in[SB_SEGMENT_HEADER], struct sb_segment_header *ret, unsigned *ret_damaged, struct sb_err *err);
 
 /* The checksum of a frame that lies at p, header first; len as in its header. */
 uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len);
@@ -40,6 +44,7 @@ struct sb_frame_at {
 struct sb_segment_reader {
 	struct sb_file *file;
 	struct sb_segment_header header;
+	unsigned damaged_copies; /* of the header: bit i for copy i; another one is whole */
 	uint64_t size;   /* of the file */
 	uint64_t offset; /* of the next frame */
 	struct sb_buf window;

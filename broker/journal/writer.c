@@ -191,8 +191,8 @@ struct fresh {
 static int fresh_begin(struct sb_journal *j, uint64_t number, uint64_t prev_end, uint64_t extra, struct fresh *ret)
 {
 	struct sb_state *s = &j->w.state;
-	struct sb_segment_header h = { .number = number, .first_seq = s->next_seq, .first_dno = s->next_dno, .prev_end = prev_end,
-		.wall_ms = sb_wall_ms(j->clock) };
+	struct sb_segment_header h = { .version = SB_SEGMENT_VERSION, .number = number, .first_seq = s->next_seq,
+		.first_dno = s->next_dno, .prev_end = prev_end, .wall_ms = sb_wall_ms(j->clock) };
 	struct sb_buf b;
 	char head[SB_SEGMENT_HEADER];
 

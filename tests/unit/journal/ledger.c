@@ -321,7 +321,7 @@ void ledger_init(struct ledger *l, uint64_t seed)
 {
 	*l = (struct ledger){ .disk = simdisk_new(seed), .conf = SB_JOURNAL_CONF, .tail = &l->first };
 	l->conf.dir = "/j";
-	l->conf.segment_bytes = 16 << 10;
+	l->conf.segment_bytes = 20 << 10;
 	l->conf.group_bytes = 8 << 10;
 	l->conf.min_free_bytes = 0;
 	sb_fake_clock_init(&l->clock, 1795508393000);

@@ -2,6 +2,7 @@
 /* Files that are not as they were written: cut anywhere, or with a bit changed. Only what is damaged is lost, and it is counted. */
 #include "tests/support/test.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,16 +171,12 @@ static void open_flipped(struct tale *t, uint64_t segment, uint64_t bit)
 		(unsigned)(bit / 8));
 	path_of(segment, path);
 	simdisk_flip(d, path, bit);
-	if (sb_journal_open(&d->vfs, &t->l.clock.clock, &t->l.conf, &j, &err) < 0) {
-		if (!header || err.code != SB_E_VERSION)
-			ledger_broken(&t->l, err.msg, 0);
-		simdisk_free(d);
-		return;
-	}
+	if (sb_journal_open(&d->vfs, &t->l.clock.clock, &t->l.conf, &j, &err) < 0)
+		ledger_broken(&t->l, err.msg, 0);
 	count_harm(&h, j);
-	if (h.elsewhere || (!header && !last && (h.missing > 4 || h.again > 1)))
+	if (h.elsewhere || (!last && (h.missing > 4 || h.again > 1)) || (header && h.missing + h.again))
 		ledger_broken(&t->l, "more is lost than what is damaged", h.missing + h.again);
-	if ((h.missing || h.again) && !counted(&t->l, j))
+	if ((header || h.missing || h.again) && !counted(&t->l, j))
 		ledger_broken(&t->l, "damage was not counted", h.missing + h.again);
 	sb_journal_close(j);
 	simdisk_free(d);
@@ -197,7 +194,7 @@ static void open_flipped_somewhere(struct tale *t, struct sb_rand *rand, bool in
 	} while (simdisk_file_size(t->l.disk, path) < 0);
 	end = segment == t->segment ? t->end : (uint64_t)simdisk_file_size(t->l.disk, path);
 	open_flipped(t, segment,
-		in_header ? sb_rand_below(rand, 64 * 8) : (SB_SEGMENT_HEADER + sb_rand_below(rand, end - SB_SEGMENT_HEADER)) * 8 +
+		in_header ? sb_rand_below(rand, (uint64_t)SB_SEGMENT_HEADER * 8) : (SB_SEGMENT_HEADER + sb_rand_below(rand, end - SB_SEGMENT_HEADER)) * 8 +
 								  sb_rand_below(rand, 8));
 }
 
@@ -214,6 +211,101 @@ static void test_any_bit_may_be_wrong(void **state)
 		for (unsigned i = 0; i < 400; i++)
 			open_flipped_somewhere(&t, &rand, i % 8 == 0);
 		ledger_done(&t.l);
+	}
+}
+
+/* No bit of a block is as it was. */
+static void lose_block(struct simdisk *d, const char *path, unsigned copy)
+{
+	for (uint64_t bit = 0; bit < SB_SEGMENT_BLOCK * 8; bit += 3)
+		simdisk_flip(d, path, (uint64_t)copy * SB_SEGMENT_BLOCK * 8 + bit);
+}
+
+/* One copy of the header is enough, and makes the other one whole again. */
+static void test_a_header_mends_itself(void **state)
+{
+	struct tale t;
+
+	(void)state;
+	tale_tell(&t, 4);
+	ledger_kill(&t.l);
+	for (unsigned copy = 0; copy < SB_SEGMENT_COPIES; copy++) {
+		struct harm h = { .l = &t.l };
+		struct simdisk *d = simdisk_clone(t.l.disk);
+		struct sb_journal *j;
+		struct sb_err err;
+		char path[64];
+
+		path_of(t.segment, path);
+		for (unsigned i = 0; i < 4; i++) { /* one after the other: both would be too much at once */
+			lose_block(d, path, (copy + i) % SB_SEGMENT_COPIES);
+			assert_int_equal(sb_journal_open(&d->vfs, &t.l.clock.clock, &t.l.conf, &j, &err), 0);
+			count_harm(&h, j);
+			assert_int_equal(sb_journal_recovery(j)->corrupt_records, 1);
+			assert_int_equal(sb_journal_recovery(j)->quarantined_segments, 0);
+			assert_int_equal(h.missing + h.again, 0);
+			sb_journal_close(j);
+		}
+		simdisk_free(d);
+	}
+	ledger_done(&t.l);
+}
+
+static void put_version(struct simdisk *d, const char *path, uint32_t version)
+{
+	struct sb_file *f = d->vfs.ops->open(&d->vfs, path, O_RDWR);
+	char head[SB_SEGMENT_HEADER];
+	struct sb_segment_header h;
+	struct sb_err err;
+	unsigned damaged;
+
+	assert_non_null(f);
+	assert_int_equal(sb_file_read_full(f, head, sizeof(head), 0), sizeof(head));
+	assert_int_equal(sb_segment_header_read(head, &h, &damaged, &err), 0);
+	h.version = version;
+	sb_segment_header_write(&h, head);
+	assert_int_equal(sb_file_write_all(f, head, sizeof(head), 0), 0);
+	d->vfs.ops->close(f);
+}
+
+/*
+ * A later version wrote the newest segment, or a record into it that may not be skipped: the damage that lies before is not for
+ * us to judge. Every file stays as it is.
+ */
+static void test_a_later_version_leaves_every_file_alone(void **state)
+{
+	(void)state;
+	for (unsigned record = 0; record < 2; record++) {
+		static const char *const path[] = { "/j/00000000000000000001.seg", "/j/00000000000000000002.seg",
+			"/j/00000000000000000003.seg" };
+		static const enum sim_call changes[] = { SIM_WRITE, SIM_TRUNCATE, SIM_ALLOCATE, SIM_RENAME, SIM_UNLINK };
+		struct ledger l;
+		int64_t size[3];
+
+		ledger_init(&l, 1);
+		for (unsigned life = 0; life < 3; life++) {
+			assert_int_equal(ledger_open(&l), 0);
+			ledger_put_events(&l, 1, 1, 100);
+			if (life == 2 && record)
+				ledger_put_unknown(&l, 0);
+			ledger_commit(&l);
+			ledger_kill(&l);
+		}
+		if (!record)
+			put_version(l.disk, path[2], SB_SEGMENT_VERSION + 1);
+		for (unsigned copy = 0; copy < SB_SEGMENT_COPIES; copy++)
+			lose_block(l.disk, path[0], copy);
+		lose_block(l.disk, path[1], 0);
+		simdisk_flip(l.disk, path[1], (SB_SEGMENT_HEADER + 30) * 8);
+		for (unsigned i = 0; i < 3; i++)
+			size[i] = simdisk_file_size(l.disk, path[i]);
+		memset(l.disk->calls, 0, sizeof(l.disk->calls));
+		assert_int_equal(ledger_open(&l), -1);
+		for (size_t i = 0; i < SB_LEN(changes); i++)
+			assert_int_equal(l.disk->calls[changes[i]], 0);
+		for (unsigned i = 0; i < 3; i++)
+			assert_true(size[i] > 0 && simdisk_file_size(l.disk, path[i]) == size[i]);
+		ledger_done(&l);
 	}
 }
 
@@ -235,7 +327,8 @@ static void test_a_segment_set_aside_takes_no_other_with_it(void **state)
 		snprintf(t.l.where, sizeof(t.l.where), "segment %u is set aside", (unsigned)segment);
 		path_of(segment, path);
 		if (simdisk_file_size(d, path) > 0) {
-			simdisk_flip(d, path, 0);
+			for (unsigned copy = 0; copy < SB_SEGMENT_COPIES; copy++)
+				lose_block(d, path, copy);
 			for (unsigned i = 0; i < 3; i++) {
 				assert_int_equal(sb_journal_open(&d->vfs, &t.l.clock.clock, &t.l.conf, &j, &err), 0);
 				count_harm(&h, j);
@@ -263,7 +356,8 @@ static void test_a_long_segment_before_a_short_one(void **state)
 		ledger_commit(&l);
 		ledger_close(&l);
 	}
-	simdisk_flip(l.disk, "/j/00000000000000000002.seg", 0);
+	lose_block(l.disk, "/j/00000000000000000002.seg", 0);
+	lose_block(l.disk, "/j/00000000000000000002.seg", 1);
 	for (unsigned i = 0; i < 2; i++) {
 		struct sb_journal *j;
 		struct sb_err err;
@@ -353,6 +447,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cut_at_every_byte_of_the_last_group),
 		cmocka_unit_test(test_any_bit_may_be_wrong),
+		cmocka_unit_test(test_a_header_mends_itself),
+		cmocka_unit_test(test_a_later_version_leaves_every_file_alone),
 		cmocka_unit_test(test_a_segment_set_aside_takes_no_other_with_it),
 		cmocka_unit_test(test_a_long_segment_before_a_short_one),
 		cmocka_unit_test(test_a_checkpoint_is_damaged),
