@@ -28,6 +28,7 @@ struct dlq_call {
 	/* redrive */
 	struct sb_letter_copy {
 		struct sb_slice id, event, input;
+		uint64_t generation;
 		const char *bus, *origin, *rule, *target; /* interned */
 	} letter[REDRIVE_MAX];
 	size_t n_letters, refused;
@@ -229,8 +230,8 @@ static int take_letter(void *arg, const struct sb_letter *l)
 
 	if (c->n_letters == REDRIVE_MAX)
 		return 1;
-	*x = (struct sb_letter_copy){ copy(r->id), copy(r->event), copy(r->input), sb_name(r->bus), sb_name(r->origin), sb_name(r->rule),
-		sb_name(r->target) };
+	*x = (struct sb_letter_copy){ copy(r->id), copy(r->event), copy(r->input), r->generation, sb_name(r->bus), sb_name(r->origin),
+		sb_name(r->rule), sb_name(r->target) };
 	c->n_letters++;
 	c->next = l->rowid;
 	return 0;
@@ -325,7 +326,7 @@ static int offer_letter(struct redrive *r, struct sb_err *err)
 	struct sb_letter_copy *x = &r->call->letter[r->index];
 	struct sb_shard *s = r->shard;
 	struct sb_intake_extra extra = { .redrive_of = x->id };
-	struct sb_intake_only only = { .rule = x->rule, .input = x->input };
+	struct sb_intake_only only = { .rule = x->rule, .input = x->input, .generation = x->generation };
 	struct sb_intake_call call;
 	struct sb_refusal refusal;
 	struct sb_event *ev;

@@ -289,6 +289,7 @@ void sb_intake_forget_owed(struct sb_shard *s, const struct sb_event *ev)
 static int owe_event(struct sb_shard *s, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
 {
 	s->n_owed = s->n_hit_counts = 0;
+	ev->generation = only && only->generation ? only->generation : s->plan->generation;
 	if ((only ? owe_only(s, ev, only, r) : owe_matches(s, ev, r)) == 0)
 		return 0;
 	sb_intake_forget_owed(s, ev);
@@ -316,7 +317,7 @@ static void make_deliveries(struct intake *in, struct sb_event *ev)
 static int put_event(struct intake *in, struct sb_event *ev, struct sb_refusal *r)
 {
 	struct sb_shard *s = in->shard;
-	struct sb_event_record rec = { .ev = ev, .generation = s->plan->generation, .owed = s->owed, .n_owed = (uint32_t)s->n_owed };
+	struct sb_event_record rec = { .ev = ev, .generation = ev->generation, .owed = s->owed, .n_owed = (uint32_t)s->n_owed };
 
 	if (in->extra) {
 		rec.parent = in->extra->parent;

@@ -420,7 +420,7 @@ static struct sb_receipt *receipt_new(struct sb_source_unit *u, struct sb_event 
 	char *position = (char *)&r->ticket[n];
 
 	*r = (struct sb_receipt){ .unit = u, .ev = ev, .cookie = held->cookie, .epoch = held->epoch, .n = n, .left = n,
-		.generation = s->plan->generation, .since_ns = sb_mono_ns(s->core->clock) };
+		.generation = ev->generation, .since_ns = sb_mono_ns(s->core->clock) };
 	atomic_init(&r->refs, 1);
 	sb_list_init(&r->link);
 	memcpy(position, held->position.p ? held->position.p : "", held->position.n);

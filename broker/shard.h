@@ -101,6 +101,7 @@ struct sb_intake_only {
 	const char *rule;
 	struct sb_target_slot *target;
 	struct sb_slice input; /* n 0: the event's bare form */
+	uint64_t generation;   /* of the match that this repeats; 0: today's */
 	uint8_t flags;
 };
 struct sb_intake_call {

@@ -75,7 +75,7 @@ static void dead_record(const struct sb_target_slot *slot, const struct sb_deliv
 		.origin = sb_slice_str(ev->origin),
 		.rule = sb_slice_str(dl->rule),
 		.target = sb_slice_str(slot->name),
-		.generation = slot->home->plan->generation,
+		.generation = ev->generation,
 		.reason = (uint8_t)why->reason,
 		.exhausted = why->exhausted,
 		.attempts = dl->attempts,
@@ -114,12 +114,12 @@ static int letter_input(struct sb_buf *out, const struct sb_target_slot *slot, c
 }
 
 /* `ev` comes in once more, for the dead-letter target alone. -1: the turn's append is full. */
-static int owe_letter(struct sb_target_slot *slot, struct sb_event *ev, const struct sb_delivery *dl, uint64_t generation)
+static int owe_letter(struct sb_target_slot *slot, struct sb_event *ev, const struct sb_delivery *dl)
 {
 	struct sb_target_slot *to = slot->dead_letter;
 	struct sb_slice input = sb_buf_slice(&slot->home->scratch);
 	struct sb_owed owed = { .rule = dl->rule, .target = to->name, .flags = SB_OWED_INPUT | SB_OWED_FINAL, .input = input };
-	struct sb_event_record rec = { .ev = ev, .owed = &owed, .n_owed = 1, .generation = generation };
+	struct sb_event_record rec = { .ev = ev, .owed = &owed, .n_owed = 1, .generation = ev->generation };
 	char receipt[SB_UUID_TEXT + 1], *copy;
 	struct sb_delivery *letter;
 
@@ -148,7 +148,8 @@ static int forward_letter(struct sb_target_slot *slot, struct sb_delivery *dl, c
 	    sb_intake_again(slot->home, r->event, dl->ev->bus, dl->ev->origin, &ev, &err) < 0)
 		return -1;
 	ev->hops = dl->ev->hops;
-	bad = owe_letter(slot, ev, dl, r->generation);
+	ev->generation = dl->ev->generation;
+	bad = owe_letter(slot, ev, dl);
 	sb_event_unref(ev);
 	return bad;
 }

@@ -27,6 +27,7 @@ struct sb_event {
 	bool newlines;     /* the text holds raw line ends (as white space); a line protocol must blank them */
 	struct sb_uuid receipt; /* ours, unique: names the event in journal and delivery ids */
 	uint64_t received_ms;   /* wall time of intake */
+	uint64_t generation;    /* of the rules that it was matched against; 0: not yet */
 	const char *bus;        /* interned name */
 	const char *origin;     /* interned name of the source it came through */
 	struct sb_slice id, source, detail_type; /* escaped texts inside json */

@@ -70,6 +70,7 @@ static int take_item(struct sb_journal_read *r, const struct sb_event_view *ev, 
 		return -1;
 	it->ev->receipt = ev->receipt;
 	it->ev->received_ms = ev->received_ms;
+	it->ev->generation = ev->generation;
 	it->ev->hops = ev->hops;
 	it->ordinal = (uint32_t)(dno - ev->first_dno);
 	if (o->flags & SB_OWED_INPUT) {

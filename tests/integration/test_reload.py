@@ -35,6 +35,24 @@ class Reload(unittest.TestCase):
         self.assertEqual(load.refused, 0)
         self.d.audit()
 
+    def test_an_event_keeps_the_generation_that_matched_it(self):
+        self.d.cli("pause", "target", "record")
+        matched_by = self.generation()
+        self.assertEqual(self.d.post(harness.order(1, reject=True)).status, 202)
+        self.d.write_rules(rule("renamed"))
+        self.d.cli("reload")
+        self.assertEqual(self.d.post(harness.order(2, reject=True)).status, 202)
+        then_by = self.generation()
+        self.assertNotEqual(matched_by, then_by)
+        self.d.kill()
+        self.d.start()  # and one more generation
+        self.d.cli("resume", "target", "record")
+        letters = harness.wait_for("both letters", lambda: len(self.d.letters()) == 2 and self.d.letters())
+        self.assertEqual([(a["rule"], a["generation"]) for a in letters], [("orders", matched_by), ("renamed", then_by)])
+        self.d.cli("dlq", "redrive", letters[0]["id"])
+        letter = harness.wait_for("the redriven one to die again", lambda: [a for a in self.d.letters() if a["lives"] == 2])[0]
+        self.assertEqual((letter["rule"], letter["generation"]), ("orders", matched_by))
+
     def test_a_bad_file_keeps_the_old_generation_and_says_where(self):
         before = self.generation()
         self.d.write_rules("rules:\n  - name: orders\n    pattern: {source: [{prefx: a}]}\n    targets: [{target: record}]\n")
