@@ -10,17 +10,23 @@
 #include "broker/config.h"
 
 struct bus {
-	struct sb_target *target;
 	const char *to; /* interned */
 	uint32_t outstanding;
 	bool closing;
 };
 
-static void settle(struct sb_target *t, struct sb_batch *b, enum sb_outcome outcome, enum sb_reason reason, const char *msg)
+/* An item, until it is durable on its next bus. */
+struct hop {
+	struct sb_target *target;
+	struct sb_batch *batch;
+	size_t i;
+};
+
+static void settle(const struct hop *hop, enum sb_outcome outcome, enum sb_reason reason, const char *msg)
 {
 	struct sb_result r = { .outcome = outcome, .reason = reason, .message = sb_slice_str(msg) };
 
-	sb_batch_settle(t, b, 0, &r);
+	sb_batch_settle(hop->target, hop->batch, hop->i, &r);
 }
 
 static void finish_close(struct sb_target *t)
@@ -33,12 +39,12 @@ static void finish_close(struct sb_target *t)
 
 static void stored(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
 {
-	struct sb_batch *b = g->arg;
-	struct sb_target *t = b->cookie;
+	struct hop hop = *(struct hop *)g->arg;
 
-	((struct bus *)t->state)->outstanding--;
-	settle(t, b, durable ? SB_DELIVERED : SB_RETRY, durable ? SB_R_NONE : SB_R_RESOURCE_LIMIT_EXCEEDED, durable ? "" : why->msg);
-	finish_close(t);
+	sb_pool_free(g->arg);
+	((struct bus *)hop.target->state)->outstanding--;
+	settle(&hop, durable ? SB_DELIVERED : SB_RETRY, durable ? SB_R_NONE : SB_R_RESOURCE_LIMIT_EXCEEDED, durable ? "" : why->msg);
+	finish_close(hop.target);
 }
 
 static struct sb_event *next_hop(struct sb_target *t, const struct sb_item *item, struct sb_err *err)
@@ -53,35 +59,52 @@ static struct sb_event *next_hop(struct sb_target *t, const struct sb_item *item
 	return next;
 }
 
-static void bus_send(struct sb_target *t, struct sb_batch *b)
+/* -1: not taken, refusal says why. */
+static int pass_on(const struct hop *hop, struct sb_event *next, struct sb_refusal *refusal)
 {
-	struct sb_target_slot *slot = SB_CONTAINER(t, struct sb_target_slot, target);
-	struct bus *bus = t->state;
+	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_slot, target);
+	struct hop *kept = sb_pool_alloc(sizeof(*kept));
+	struct bus *bus = hop->target->state;
 	char receipt[SB_UUID_TEXT + 1];
 	struct sb_intake_extra extra = { .parent = { receipt, SB_UUID_TEXT } };
-	struct sb_intake_call call = { .n = 1, .extra = &extra, .done = stored, .arg = b };
+	struct sb_intake_call call = { .ev = &next, .n = 1, .extra = &extra, .done = stored, .arg = kept };
+
+	sb_uuid_format(&hop->batch->item[hop->i].event->receipt, receipt);
+	*kept = *hop;
+	bus->outstanding++;
+	if (sb_intake(slot->home, &call, refusal) == 0)
+		return 0;
+	bus->outstanding--;
+	sb_pool_free(kept);
+	sb_event_unref(next);
+	return -1;
+}
+
+static void send_one(const struct hop *hop)
+{
+	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_slot, target);
+	const struct sb_item *item = &hop->batch->item[hop->i];
 	struct sb_refusal refusal;
 	struct sb_event *next;
 	struct sb_err err;
 
-	if (b->item[0].event->hops >= slot->core->max_hops) {
-		settle(t, b, SB_REJECTED, SB_R_LOOP_DETECTED, "the event has been on as many buses as limits.hops allows");
+	if (item->event->hops >= slot->core->max_hops) {
+		settle(hop, SB_REJECTED, SB_R_LOOP_DETECTED, "the event has been on as many buses as limits.hops allows");
 		return;
 	}
-	next = next_hop(t, &b->item[0], &err);
-	if (!next) {
-		settle(t, b, SB_REJECTED, SB_R_INVALID_JSON, err.msg);
-		return;
-	}
-	sb_uuid_format(&b->item[0].event->receipt, receipt);
-	b->cookie = t;
-	bus->outstanding++;
-	call.ev = &next;
-	if (sb_intake(slot->home, &call, &refusal) == 0)
-		return;
-	bus->outstanding--;
-	sb_event_unref(next);
-	settle(t, b, refusal.why == SB_REFUSE_STOPPING ? SB_RELEASED : SB_RETRY, SB_R_RESOURCE_LIMIT_EXCEEDED, refusal.msg);
+	next = next_hop(hop->target, item, &err);
+	if (!next)
+		settle(hop, SB_REJECTED, SB_R_INVALID_JSON, err.msg);
+	else if (pass_on(hop, next, &refusal) < 0)
+		settle(hop, refusal.why == SB_REFUSE_STOPPING ? SB_RELEASED : SB_RETRY, SB_R_RESOURCE_LIMIT_EXCEEDED, refusal.msg);
+}
+
+static void bus_send(struct sb_target *t, struct sb_batch *b)
+{
+	size_t n = b->n; /* the batch may be gone with its last item */
+
+	for (size_t i = 0; i < n; i++)
+		send_one(&(struct hop){ t, b, i });
 }
 
 static int bus_open(struct sb_target *t, struct sb_err *err)
@@ -90,7 +113,6 @@ static int bus_open(struct sb_target *t, struct sb_err *err)
 	const struct sb_bus_target_conf *conf = t->conf;
 
 	(void)err;
-	bus->target = t;
 	bus->to = sb_name_str(conf->name);
 	return 0;
 }
