@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conformance NAME: every check on the rows of one connector, by the name of its folder. conformance registry: there is a
+ * row for every connector that there is.
+ */
+#include "tests/support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/base/log.h"
+#include "executor/proc.h"
+#include "stage.h"
+
+#define MAX_TESTS 64
+
+struct run {
+	const struct row *row;
+	const struct check *check;
+	bool target;
+	char name[160];
+};
+
+static struct run run[MAX_TESTS];
+static struct CMUnitTest test[MAX_TESTS];
+static size_t n_tests;
+
+static void on_run(void **state)
+{
+	const struct run *r = *state;
+	char violation[400];
+
+	check_run(r->row, r->check, r->target, 20000, violation);
+	if (violation[0])
+		fail_msg("%s: %s", r->name, violation);
+}
+
+static void add(const struct row *row, const struct check *c, bool target)
+{
+	for (; c->run; c++) {
+		struct run *r = &run[n_tests];
+
+		if (c->concerns && !c->concerns(row))
+			continue;
+		SB_ASSERT(n_tests < MAX_TESTS);
+		*r = (struct run){ .row = row, .check = c, .target = target };
+		snprintf(r->name, sizeof(r->name), "%s%s: %s", row->name, target ? "" : " (source)", c->name);
+		test[n_tests++] = (struct CMUnitTest){ .name = r->name, .test_func = on_run, .initial_state = r };
+	}
+}
+
+/* Both kinds of one row, and `function_exec` with `function`. */
+static bool belongs(const struct row *row, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncmp(row->name, name, n) == 0 && (row->name[n] == '\0' || row->name[n] == '_');
+}
+
+static void every_connector_has_a_row(void **state)
+{
+	(void)state;
+	for (const struct sb_connector *const *c = sb_connectors; *c; c++) {
+		bool as_target = !(*c)->target, as_source = !(*c)->source;
+
+		for (const struct row *const *r = rows; *r; r++) {
+			as_target = as_target || ((*r)->connector == *c && (*r)->target);
+			as_source = as_source || ((*r)->connector == *c && (*r)->source);
+		}
+		if (!as_target || !as_source)
+			fail_msg("connector '%s' is a %s that no row in tests/conformance/rows plays", (*c)->type,
+				as_target ? "source" : "target");
+	}
+}
+
+static int run_all(const char *name)
+{
+	if (strcmp(name, "registry") == 0)
+		test[n_tests++] = (struct CMUnitTest)cmocka_unit_test(every_connector_has_a_row);
+	for (const struct row *const *r = rows; *r; r++) {
+		if (!belongs(*r, name))
+			continue;
+		if ((*r)->target)
+			add(*r, target_checks, true);
+		if ((*r)->source)
+			add(*r, source_checks, false);
+	}
+	if (n_tests)
+		return _cmocka_run_group_tests(name, test, n_tests, NULL, NULL);
+	fprintf(stderr, "connector '%s' has no row: write tests/conformance/rows/%s.c\n", name, name);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], SB_SPAWNER_VERB) == 0)
+		return sb_spawner_main(argc, argv);
+	signal(SIGPIPE, SIG_IGN);
+	sb_log_setup(SB_LOG_JSON, SB_LOG_ERROR);
+	if (argc == 2)
+		return run_all(argv[1]);
+	fprintf(stderr, "conformance NAME | registry\n");
+	return 2;
+}
