@@ -56,7 +56,6 @@ struct sb_bus_conf {
 	struct sb_loc at;
 };
 
-enum sb_envelope { SB_ENVELOPE_AUTO, SB_ENVELOPE_EVENTBRIDGE, SB_ENVELOPE_CLOUDEVENTS, SB_ENVELOPE_RAW };
 
 /*
  * A listener that serves events needs a source behind /v1/events: when none of the configured sources is of the connector

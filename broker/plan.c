@@ -106,6 +106,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 		src->ops = c->connector->source;
 		src->conf = c->conf;
 		src->bus = c->bus;
+		src->envelope = c->envelope;
 		src->source_tpl = c->source_tpl;
 		src->detail_type_tpl = c->detail_type_tpl;
 	}

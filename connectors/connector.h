@@ -213,6 +213,9 @@ struct sb_source_ops {
 	void (*status)(struct sb_source *s, struct sb_buf *out);
 };
 
+/* `envelope:` of a source or target (connectors/envelope.h). */
+enum sb_envelope { SB_ENVELOPE_AUTO, SB_ENVELOPE_EVENTBRIDGE, SB_ENVELOPE_CLOUDEVENTS, SB_ENVELOPE_RAW };
+
 struct sb_source {
 	const char *name; /* interned */
 	const struct sb_source_ops *ops;
@@ -220,6 +223,7 @@ struct sb_source {
 	const struct sb_env *env;
 	/* What the framework owns of its configuration, the same for every connector. */
 	const char *bus;                          /* interned; NULL: the event says */
+	enum sb_envelope envelope;
 	const struct sb_template *source_tpl;     /* `source:`; NULL: not set */
 	const struct sb_template *detail_type_tpl;
 	const char *token_sha256;                 /* unused here; auth lives with the listener */

@@ -58,6 +58,8 @@ bool batch_spec(struct batch *b, const struct sb_tape *t, uint32_t bus, struct s
 	struct sb_slice name = bus ? plain_of(b, t, bus) : b->bus;
 
 	sb_source_spec(b->source, ret);
+	if (b->receipt)
+		ret->receipt = *b->receipt;
 	if (bus || name.n)
 		ret->bus = name.n ? sb_source_bus(b->source, name) : NULL;
 	if (ret->bus)
@@ -67,16 +69,19 @@ bool batch_spec(struct batch *b, const struct sb_tape *t, uint32_t bus, struct s
 	return false;
 }
 
-void batch_build(struct batch *b, const struct sb_event_spec *spec, struct verdict *v)
+void batch_build(struct batch *b, const struct sb_event_spec *given, struct verdict *v)
 {
 	struct sb_refusal large = { .why = SB_REFUSE_TOO_LARGE };
+	struct sb_event_spec spec = *given;
 	struct sb_err err;
 
-	if (sb_event_build(spec, sb_source_max_event(b->source), &b->ev[b->n - 1], &err) == 0)
+	if (spec.time.s.n == 0)
+		spec.time.s = b->time;
+	if (sb_event_build(&spec, sb_source_max_event(b->source), &b->ev[b->n - 1], &err) == 0)
 		return;
 	b->ev[b->n - 1] = NULL;
 	snprintf(large.msg, sizeof(large.msg), "%.100s", err.msg);
-	batch_refused(v, &large, spec->tape->node[spec->detail].off);
+	batch_refused(v, &large, spec.tape->node[spec.detail].off);
 }
 
 int batch_scan(struct batch *b, struct sb_tape *ret, struct batch_fault *fault)

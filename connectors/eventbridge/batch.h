@@ -15,6 +15,7 @@ struct verdict {
 	char msg[120];
 };
 
+#define BATCH_CE_KNOWN 10
 struct batch {
 	struct sb_source *source;
 	struct sb_slice body;
@@ -24,6 +25,14 @@ struct batch {
 	size_t n, cap;
 	struct sb_tape_buf tape;
 	struct sb_buf meta;   /* of the event being built */
+	struct {
+		struct sb_slice value[BATCH_CE_KNOWN]; /* p NULL: absent */
+		unsigned n;
+	} binary;             /* attributes of the CloudEvent being read in binary mode */
+	/* From a queue, not from HTTP: */
+	struct sb_slice extra;          /* more members of meta, as JSON text; n 0: none */
+	const struct sb_uuid *receipt;  /* NULL: a new one for each event */
+	struct sb_slice time;           /* of events that have none; n 0: when they came */
 	struct sb_buf plain;  /* decoded strings of the event being built; never moves, see BATCH_PLAIN */
 };
 #define BATCH_PLAIN (64u << 10)
@@ -59,5 +68,14 @@ int batch_scan(struct batch *b, struct sb_tape *ret, struct batch_fault *fault);
 /* Calls `take` for the root, or for each element of the root array. */
 typedef void batch_take(struct batch *b, const struct sb_tape *t, uint32_t i, struct verdict *v);
 int batch_each(struct batch *b, const struct sb_tape *t, batch_take *take, struct batch_fault *fault);
+
+batch_take batch_take_shaped; /* an EventBridge-shaped event */
+batch_take batch_take_ce;     /* a structured CloudEvent */
+
+/* Binary mode, wherever the attributes stand: begin, one attribute after the other (decoded), then the body. */
+void batch_binary_begin(struct batch *b, struct sb_slice content_type);
+bool batch_binary_attribute(struct batch *b, struct sb_slice name, struct sb_slice value, struct verdict *v);
+/* `media`: type and subtype alone, lower case. -1: *fault; else the last verdict says whether there is an event. */
+int batch_binary_end(struct batch *b, const char *media, struct batch_fault *fault);
 
 #endif

@@ -60,8 +60,11 @@ static int add_name(struct batch *b, struct sb_slice name)
 
 static int end_meta(struct batch *b, struct sb_event_spec *spec)
 {
-	int rc = sb_buf_adds(&b->meta, "}}");
+	int rc = sb_buf_addc(&b->meta, '}');
 
+	if (b->extra.n)
+		rc |= sb_buf_addf(&b->meta, ",%.*s", SB_SLICE_ARG(b->extra));
+	rc |= sb_buf_addc(&b->meta, '}');
 	spec->meta = sb_buf_slice(&b->meta);
 	return rc;
 }
@@ -199,7 +202,7 @@ static void build_structured(struct batch *b, const struct ce *ce, struct verdic
 		batch_build(b, &spec, v);
 }
 
-static void take_structured(struct batch *b, const struct sb_tape *t, uint32_t i, struct verdict *v)
+void batch_take_ce(struct batch *b, const struct sb_tape *t, uint32_t i, struct verdict *v)
 {
 	struct ce ce = { .t = t };
 
@@ -237,7 +240,7 @@ int batch_read_ce(struct batch *b, struct batch_fault *fault)
 
 	if (batch_scan(b, &t, fault) < 0 || expect_kind(&t, false, fault) < 0)
 		return -1;
-	return batch_each(b, &t, take_structured, fault);
+	return batch_each(b, &t, batch_take_ce, fault);
 }
 
 int batch_read_ce_array(struct batch *b, struct batch_fault *fault)
@@ -246,7 +249,7 @@ int batch_read_ce_array(struct batch *b, struct batch_fault *fault)
 
 	if (batch_scan(b, &t, fault) < 0 || expect_kind(&t, true, fault) < 0)
 		return -1;
-	return batch_each(b, &t, take_structured, fault);
+	return batch_each(b, &t, batch_take_ce, fault);
 }
 
 /* ------------------------------------------------------------------------------------------------ binary mode */
@@ -284,43 +287,50 @@ static int decode_value(struct sb_slice s, struct sb_buf *out, struct sb_slice *
 	return sb_utf8_check(ret->p, ret->n) == ret->n ? 0 : -1;
 }
 
-struct binary {
-	struct sb_slice value[N_KNOWN]; /* p NULL: absent */
-	unsigned n;
-};
+_Static_assert(N_KNOWN == BATCH_CE_KNOWN, "struct batch has room for each");
 
-static bool take_header(struct batch *b, struct binary *bin, const struct sb_http_header *h, struct verdict *v)
+bool batch_binary_attribute(struct batch *b, struct sb_slice name, struct sb_slice value, struct verdict *v)
 {
-	struct sb_slice name = sb_slice(h->name.p + 3, h->name.n - 3), value;
 	int known = known_name(name);
 
 	if (!is_name(name) || known == DATA || known == CONTENT_TYPE)
-		bad_attribute(v, name, 0, known == CONTENT_TYPE ? "is the Content-Type in binary mode" : "is no attribute");
-	else if (known >= 0 && bin->value[known].p)
+		bad_attribute(v, name, 0, known == CONTENT_TYPE ? "is the content type in binary mode" : "is no attribute");
+	else if (++b->binary.n > MAX_ATTRIBUTES)
+		bad_attribute(v, name, 0, "is one attribute too many");
+	else if (known >= 0 && b->binary.value[known].p)
 		bad_attribute(v, name, 0, "stands twice");
-	else if (decode_value(h->value, &b->plain, &value) < 0)
-		bad_attribute(v, name, 0, "is not percent-encoded UTF-8");
 	else if (known >= 0 && value.n == 0)
 		bad_attribute(v, name, 0, "must not be empty");
 	else if (goes_to_meta(known) && (add_name(b, name) < 0 || sb_json_add_string(&b->meta, value) < 0))
 		bad_attribute(v, name, 0, "makes the attributes too large");
 	else if (known >= 0)
-		bin->value[known] = value;
+		b->binary.value[known] = value;
 	return !v->code;
 }
 
-static bool check_binary(const struct binary *bin, struct verdict *v)
+static bool take_header(struct batch *b, const struct sb_http_header *h, struct verdict *v)
+{
+	struct sb_slice name = sb_slice(h->name.p + 3, h->name.n - 3), value;
+
+	if (decode_value(h->value, &b->plain, &value) < 0)
+		bad_attribute(v, name, 0, "is not percent-encoded UTF-8");
+	else
+		batch_binary_attribute(b, name, value, v);
+	return !v->code;
+}
+
+static bool check_binary(const struct batch *b, struct verdict *v)
 {
 	static const int required[] = { SPECVERSION, ID, SOURCE, TYPE };
-	const struct sb_slice *time = &bin->value[TIME];
+	const struct sb_slice *time = &b->binary.value[TIME];
 	uint64_t ms;
 
 	for (size_t k = 0; k < SB_LEN(required); k++)
-		if (!bin->value[required[k]].p) {
-			batch_bad(v, "missing_attribute", 0, "the header ce-%s is missing", names[required[k]]);
+		if (!b->binary.value[required[k]].p) {
+			batch_bad(v, "missing_attribute", 0, "the attribute %s is missing", names[required[k]]);
 			return false;
 		}
-	if (!sb_slice_eq_str(bin->value[SPECVERSION], "1.0"))
+	if (!sb_slice_eq_str(b->binary.value[SPECVERSION], "1.0"))
 		batch_bad(v, "unsupported_specversion", 0, "only specversion 1.0 is spoken here");
 	else if (time->p && sb_time_parse(time->p, time->n, &ms) < 0)
 		batch_bad(v, "invalid_attribute", 0, "'time' must be a time such as 2026-11-24T08:19:53Z");
@@ -367,16 +377,16 @@ static void quote_data(struct batch *b, struct sb_buf *out)
 	sb_buf_adds(&b->meta, "true");
 }
 
-static void build_binary(struct batch *b, const struct binary *bin, const struct sb_tape *data, struct verdict *v)
+static void build_binary(struct batch *b, const struct sb_tape *data, struct verdict *v)
 {
 	struct sb_event_spec spec;
 
 	if (!batch_spec(b, data, 0, &spec, v))
 		return;
-	spec.id.s = bin->value[ID];
-	spec.source.s = bin->value[SOURCE];
-	spec.detail_type.s = bin->value[TYPE];
-	spec.time.s = bin->value[TIME];
+	spec.id.s = b->binary.value[ID];
+	spec.source.s = b->binary.value[SOURCE];
+	spec.detail_type.s = b->binary.value[TYPE];
+	spec.time.s = b->binary.value[TIME];
 	spec.tape = data;
 	spec.detail = 0;
 	if (end_meta(b, &spec) < 0)
@@ -399,7 +409,7 @@ static int scan_data(struct batch *b, struct sb_slice text, struct sb_tape *ret,
 	return 0;
 }
 
-static int take_data(struct batch *b, const struct binary *bin, const char *media, struct batch_fault *fault)
+static int take_data(struct batch *b, const char *media, struct batch_fault *fault)
 {
 	struct sb_buf quoted = SB_BUF(b->body.n * 6 + 16 + SB_JSON_PAD);
 	struct verdict *v = &b->verdict[b->n - 1];
@@ -414,30 +424,39 @@ static int take_data(struct batch *b, const struct binary *bin, const char *medi
 		rc = scan_data(b, sb_buf_slice(&quoted), &t, fault);
 	}
 	if (rc == 0)
-		build_binary(b, bin, &t, v);
+		build_binary(b, &t, v);
 	sb_buf_done(&quoted);
 	return rc;
 }
 
-int batch_read_ce_binary(struct batch *b, const struct sb_http_req *req, struct batch_fault *fault)
+void batch_binary_begin(struct batch *b, struct sb_slice content_type)
 {
-	struct sb_slice type = sb_http_header(req, "content-type");
-	struct verdict *v = batch_next(b);
-	struct binary bin = { 0 };
-	char media[64];
-
+	memset(&b->binary, 0, sizeof(b->binary));
 	sb_buf_clear(&b->plain);
 	begin_meta(b);
-	if (type.n) {
+	if (content_type.n) {
 		add_name(b, SB_SLICE("datacontenttype"));
-		httpsource_add_value(&b->meta, type);
+		httpsource_add_value(&b->meta, content_type);
 	}
+}
+
+int batch_binary_end(struct batch *b, const char *media, struct batch_fault *fault)
+{
+	if (!check_binary(b, &b->verdict[b->n - 1]))
+		return 0;
+	return take_data(b, media, fault);
+}
+
+int batch_read_ce_binary(struct batch *b, const struct sb_http_req *req, struct batch_fault *fault)
+{
+	struct verdict *v = batch_next(b);
+	char media[64];
+
+	batch_binary_begin(b, sb_http_header(req, "content-type"));
 	for (size_t i = 0; i < req->n_headers; i++)
 		if (req->header[i].name.n > 3 && memcmp(req->header[i].name.p, "ce-", 3) == 0 &&
-			!take_header(b, &bin, &req->header[i], v))
+			!take_header(b, &req->header[i], v))
 			return 0;
-	if (!check_binary(&bin, v))
-		return 0;
 	sb_http_media_type(req, media);
-	return take_data(b, &bin, media, fault);
+	return batch_binary_end(b, media, fault);
 }

@@ -105,7 +105,7 @@ static struct sb_event_str escaped(const struct sb_tape *t, uint32_t i)
 	return (struct sb_event_str){ i ? sb_json_text(t, i) : sb_slice(NULL, 0), true };
 }
 
-static void take_event(struct batch *b, const struct sb_tape *t, uint32_t i, struct verdict *v)
+void batch_take_shaped(struct batch *b, const struct sb_tape *t, uint32_t i, struct verdict *v)
 {
 	struct sb_event_spec spec;
 	struct members m;
@@ -126,6 +126,14 @@ static void take_event(struct batch *b, const struct sb_tape *t, uint32_t i, str
 	spec.tape = t;
 	spec.detail = m.detail;
 	spec.resources = m.resources;
+	if (b->extra.n) {
+		sb_buf_clear(&b->meta);
+		if (sb_buf_addf(&b->meta, "{%.*s}", SB_SLICE_ARG(b->extra)) < 0) {
+			batch_bad(v, "too_large", 0, "the headers are too large");
+			return;
+		}
+		spec.meta = sb_buf_slice(&b->meta);
+	}
 	batch_build(b, &spec, v);
 }
 
@@ -135,7 +143,7 @@ int batch_read_json(struct batch *b, struct batch_fault *fault)
 
 	if (batch_scan(b, &t, fault) < 0)
 		return -1;
-	return batch_each(b, &t, take_event, fault);
+	return batch_each(b, &t, batch_take_shaped, fault);
 }
 
 /* ------------------------------------------------------------------------------------------------ NDJSON */
@@ -162,7 +170,7 @@ static void take_line(struct batch *b, size_t from, size_t to, struct verdict *v
 		return;
 	}
 	t = sb_tape_of(b->body.p, &b->tape);
-	take_event(b, &t, 0, v);
+	batch_take_shaped(b, &t, 0, v);
 }
 
 int batch_read_lines(struct batch *b, struct batch_fault *fault)
