@@ -423,8 +423,11 @@ int sb_state_checkpoint(const struct sb_state *s, uint64_t wall_ms, struct sb_bu
 		bad |= sb_put_u64(out, r->dead);
 	}
 	bad |= put_maps(s, out);
-	if (sb_frame_end(out, start, bad) < 0)
-		return -1;
+	return sb_frame_end(out, start, bad);
+}
+
+int sb_state_generation(const struct sb_state *s, struct sb_buf *out)
+{
 	if (!s->generation)
 		return 0;
 	return sb_record_generation(out, s->generation, s->generation_sha, sb_buf_slice(&s->generation_text));

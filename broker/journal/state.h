@@ -64,7 +64,8 @@ bool sb_state_is_done(const struct sb_state *s, uint64_t dno); /* also true for 
  */
 int sb_state_apply(struct sb_state *s, enum sb_record_type type, uint64_t seq, struct sb_slice payload, char why_not[200]);
 
-/* CHECKPOINT, and GENERATION where there is one, for the start of a segment. */
+/* CHECKPOINT; and GENERATION, nothing where there is none. A segment starts with both. */
 int sb_state_checkpoint(const struct sb_state *s, uint64_t wall_ms, struct sb_buf *out);
+int sb_state_generation(const struct sb_state *s, struct sb_buf *out);
 
 #endif

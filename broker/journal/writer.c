@@ -200,7 +200,7 @@ static int fresh_begin(struct sb_journal *j, uint64_t number, uint64_t prev_end,
 	h.salt = sb_crc32c((uint32_t)h.wall_ms, &h.first_seq, sizeof(h.first_seq)) ^ (uint32_t)number;
 	sb_segment_header_write(&h, head);
 	sb_buf_add(&b, head, sizeof(head));
-	if (sb_state_checkpoint(s, h.wall_ms, &b) < 0) {
+	if (sb_state_checkpoint(s, h.wall_ms, &b) < 0 || sb_state_generation(s, &b) < 0) {
 		sb_buf_done(&b);
 		errno = ENOMEM;
 		return -1;
@@ -725,11 +725,31 @@ void sb_writer_finish(struct sb_journal *j)
 	j->w.stats.waiting = 0;
 }
 
+/* The last group of a clean end: what is recounted later can be held against it. It may be missing. */
+static void write_last_checkpoint(struct sb_journal *j)
+{
+	struct sb_buf *b = &j->w.group, frame;
+
+	if (j->w.failed || !j->w.file)
+		return;
+	sb_buf_init(&frame, b->max);
+	sb_buf_clear(b);
+	if (sb_state_checkpoint(&j->w.state, sb_wall_ms(j->clock), &frame) == 0) {
+		put_group_frame(j, b, frame.len, 1);
+		sb_buf_add_slice(b, sb_buf_slice(&frame));
+		stamp_all(b, 0, j->w.state.next_seq, j->w.salt);
+		if (j->w.end + b->len <= j->w.capacity)
+			write_group(j);
+	}
+	sb_buf_done(&frame);
+}
+
 void sb_writer_close(struct sb_journal *j)
 {
 	char path[SB_SEGMENT_PATH_MAX];
 
 	sb_writer_release(j);
+	write_last_checkpoint(j);
 	if (j->w.file)
 		j->vfs->ops->close(j->w.file);
 	if (j->w.spare) {

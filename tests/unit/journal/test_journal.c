@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "broker/base/event.h"
-#include "broker/journal/journal.h"
+#include "broker/journal/segment.h"
 
 static struct {
 	char dir[64];
@@ -403,6 +403,43 @@ static void dead_letters_hold_their_segment_until_the_table_has_them(void **stat
 	sb_buf_done(&a.frames);
 }
 
+/* The last frame of the segment, and how many there are. */
+static enum sb_record_type last_frame(uint64_t segment, unsigned *ret_n)
+{
+	struct sb_segment_reader r;
+	struct sb_frame_at f = { 0 };
+	struct sb_err err;
+
+	*ret_n = 0;
+	assert_int_equal(sb_segment_open(&sb_vfs_system, t.dir, segment, &r, &err), 0);
+	while (sb_segment_next(&r, UINT64_MAX, &f) == 1)
+		++*ret_n;
+	sb_segment_close(&r);
+	return f.type;
+}
+
+static void a_clean_end_leaves_its_counts(void **state)
+{
+	struct sb_handover h[1];
+	struct sb_audit a;
+	struct sb_err err;
+	unsigned open, closed;
+
+	(void)state;
+	put_event("invoice", 1, h);
+	assert_int_equal(last_frame(1, &open), SB_REC_EVENT);
+	sb_journal_close(t.j);
+	assert_int_equal(last_frame(1, &closed), SB_REC_CHECKPOINT);
+	assert_int_equal(closed, open + 2); /* with its GROUP */
+	assert_int_equal(sb_journal_audit(&sb_vfs_system, t.dir, &a, &err), 0);
+	if (!a.adds_up)
+		fail_msg("%s", a.why_not);
+	sb_audit_done(&a);
+	open_journal();
+	assert_int_equal(sb_journal_recovery(t.j)->torn_bytes, 0);
+	assert_false(sb_recovery_done(sb_journal_recovery(t.j), h[0].dno));
+}
+
 static int is_delivered(void *arg, struct sb_slice letter, enum sb_redrive_state st)
 {
 	assert_true(sb_slice_eq(letter, SB_SLICE("letter.0")));
@@ -506,6 +543,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(events_delivered_without_the_journal_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(pauses_positions_attempts_and_generations_survive, setup, teardown),
 		cmocka_unit_test_setup_teardown(dead_letters_hold_their_segment_until_the_table_has_them, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_clean_end_leaves_its_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_delivered_redrive_holds_its_segment_until_the_letter_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tail_that_was_cut_anywhere_is_cut_back_to_whole_groups, setup, teardown),
 	};
