@@ -562,14 +562,27 @@ static int rescue_group(struct sb_journal *j, struct sb_append *group, uint64_t 
 	return write_group(j);
 }
 
-/* Room in the newest segment, or a new one. -1: none to be had now. */
-static int make_room(struct sb_journal *j, uint64_t bytes)
+static bool has_events(const struct sb_append *group)
 {
-	if (j->w.end + bytes + GROUP_FRAME + 64 <= j->w.capacity)
+	while (group && group->state)
+		group = group->next;
+	return group != NULL;
+}
+
+/*
+ * Room in the newest segment, or a new one. -1: none to be had now. Beside events there must be room for outcomes: what follows
+ * a group that fills a segment, or is larger than one, may find no other.
+ */
+static int make_room(struct sb_journal *j, const struct sb_append *group, uint64_t bytes)
+{
+	uint64_t reserve = has_events(group) ? j->conf.segment_bytes / 2 : 0;
+
+	bytes += GROUP_FRAME;
+	if (j->w.end + bytes + 64 <= j->w.capacity)
 		return 0;
-	if (roll(j, bytes + GROUP_FRAME) == 0)
+	if (roll(j, bytes + reserve) == 0)
 		return 0;
-	return j->w.failed ? -1 : roll(j, bytes + GROUP_FRAME); /* a spare that failed was replaced */
+	return j->w.failed ? -1 : roll(j, bytes + reserve); /* a spare that failed was replaced */
 }
 
 /* Room may be made, descriptors be closed. Other errors are the disk's own: who starts us anew reads what is left of it. */
@@ -661,7 +674,7 @@ bool sb_writer_commit(struct sb_journal *j)
 		deliver_group(group, SB_APPEND_FAILED);
 		return true;
 	}
-	if (!group || make_room(j, bytes) < 0) {
+	if (!group || make_room(j, group, bytes) < 0) {
 		if (group)
 			refuse_group(j, group, errno);
 		sb_writer_publish(j);

@@ -88,10 +88,9 @@ static void note_event(struct ledger *l, struct happening *e)
 	l->event[l->n_events++] = e;
 }
 
-static struct sb_event *event_new(struct ledger *l, struct happening *e, size_t most_bytes)
+static struct sb_event *event_new(struct ledger *l, struct happening *e, size_t pad)
 {
 	struct sb_buf text = SB_BUF(1 << 20);
-	size_t pad = (size_t)sb_rand_below(&l->rand, most_bytes + 1);
 	struct sb_event *ev;
 	struct sb_err err;
 
@@ -107,7 +106,7 @@ static struct sb_event *event_new(struct ledger *l, struct happening *e, size_t 
 	return ev;
 }
 
-static void add_event(struct put *p, unsigned n_owed, size_t most_bytes)
+static void add_event_of(struct put *p, unsigned n_owed, size_t bytes)
 {
 	struct ledger *l = p->ledger;
 	struct happening *e = &p->ev[p->n_events++];
@@ -116,7 +115,7 @@ static void add_event(struct put *p, unsigned n_owed, size_t most_bytes)
 
 	*e = (struct happening){ .number = l->n_events, .n_owed = n_owed, .due = sb_xcalloc((n_owed + 1) * sizeof(struct due)) };
 	note_event(l, e);
-	ev = event_new(l, e, most_bytes);
+	ev = event_new(l, e, bytes);
 	for (uint32_t i = 0; i < n_owed; i++) {
 		struct due *d = &e->due[i];
 
@@ -127,6 +126,11 @@ static void add_event(struct put *p, unsigned n_owed, size_t most_bytes)
 	assert_int_equal(sb_record_event(&p->a.frames, &(struct sb_event_record){ .ev = ev, .owed = owed, .n_owed = n_owed }), 0);
 	p->n_frames++;
 	sb_event_unref(ev);
+}
+
+static void add_event(struct put *p, unsigned n_owed, size_t most_bytes)
+{
+	add_event_of(p, n_owed, (size_t)sb_rand_below(&p->ledger->rand, most_bytes + 1));
 }
 
 static void chain_deliveries(struct put *p)
@@ -200,6 +204,14 @@ struct put *ledger_put_events(struct ledger *l, unsigned events, unsigned most_o
 
 	while (events--)
 		add_event(p, 1 + (unsigned)sb_rand_below(&l->rand, most_owed), most_bytes);
+	return submit(p);
+}
+
+struct put *ledger_put_large(struct ledger *l, size_t bytes)
+{
+	struct put *p = put_new(l, false);
+
+	add_event_of(p, 1, bytes);
 	return submit(p);
 }
 

@@ -78,6 +78,7 @@ void ledger_crash(struct ledger *l, uint64_t seed, bool harsh);
 void ledger_kill(struct ledger *l);
 
 struct put *ledger_put_events(struct ledger *l, unsigned events, unsigned most_owed, size_t most_bytes);
+struct put *ledger_put_large(struct ledger *l, size_t bytes); /* one event of at least this size */
 struct put *ledger_put_outcome(struct ledger *l, struct due *d, bool dead);
 struct put *ledger_put_position(struct ledger *l);
 struct put *ledger_put_impatient(struct ledger *l); /* a position that would rather be refused than wait */

@@ -83,7 +83,7 @@ static void open_cut(struct tale *t, uint64_t cut, bool zeros)
 	l->disk = simdisk_clone(whole);
 	simdisk_cut(l->disk, path, cut);
 	if (zeros)
-		simdisk_cut(l->disk, path, l->conf.segment_bytes);
+		simdisk_cut(l->disk, path, (uint64_t)simdisk_file_size(whole, path));
 	doubt_last_group(t);
 	if (ledger_open(l) < 0)
 		fail_msg("%s: cannot be opened", l->where);

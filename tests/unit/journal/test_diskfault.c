@@ -363,6 +363,44 @@ static void test_outcomes_wait_when_the_reserve_is_used_up(void **state)
 	}
 }
 
+/* Where an event that is larger than a segment leaves no room for outcomes, it is refused. */
+static void large_event_on(uint64_t capacity)
+{
+	struct ledger l;
+	struct put *large;
+	uint64_t before;
+
+	ledger_init(&l, 1);
+	snprintf(l.where, sizeof(l.where), "an event larger than a segment, %u bytes of disk", (unsigned)capacity);
+	reopen(&l);
+	for (unsigned i = 0; i < 40; i++)
+		ledger_put_events(&l, 1, 4, 10);
+	ledger_commit(&l);
+	l.disk->capacity = simdisk_used(l.disk) + capacity;
+	large = ledger_put_large(&l, 3 * l.conf.segment_bytes);
+	ledger_commit(&l);
+	before = l.durable;
+	for (unsigned i = 0; i < 20; i++) {
+		struct put *p = ledger_put_outcome(&l, l.open[0], false);
+
+		ledger_commit(&l);
+		if (p->fate != DURABLE)
+			fail_msg("%s: the event %s, and outcome %u found no room", l.where, large->fate == DURABLE ? "was taken" : "was not taken", i);
+	}
+	assert_int_equal(l.durable, before + 20);
+	ledger_crash(&l, 1, false);
+	l.disk->capacity = 0;
+	reopen(&l);
+	ledger_done(&l);
+}
+
+static void test_a_large_event_leaves_room_for_outcomes(void **state)
+{
+	(void)state;
+	for (uint64_t capacity = 0; capacity < 200 << 10; capacity += 2000)
+		large_event_on(capacity);
+}
+
 /* Nobody sends events while the disk is said to be full: that there is room again shows without one. */
 static void test_room_is_found_without_an_event(void **state)
 {
@@ -440,6 +478,7 @@ int main(void)
 		cmocka_unit_test(test_short_writes_and_reads_go_on),
 		cmocka_unit_test(test_a_full_disk_takes_outcomes_and_recovers),
 		cmocka_unit_test(test_outcomes_wait_when_the_reserve_is_used_up),
+		cmocka_unit_test(test_a_large_event_leaves_room_for_outcomes),
 		cmocka_unit_test(test_room_is_found_without_an_event),
 		cmocka_unit_test(test_segments_go_in_order),
 	};
