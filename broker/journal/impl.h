@@ -16,6 +16,7 @@ struct sb_redrive {
 	uint64_t dno;
 };
 
+#define SB_READ_TURN (4u << 20) /* bytes a read looks at before others get their turn */
 #define SB_ROOM_MS 1000 /* how often a full disk is looked at again */
 
 struct sb_append_queue {
@@ -103,7 +104,8 @@ void sb_writer_close(struct sb_journal *j);
 void sb_writer_publish(struct sb_journal *j);
 void sb_writer_release(struct sb_journal *j);                          /* after sb_journal_released: segments may go */
 /* reader.c */
-void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r);
+void sb_reader_begin(struct sb_journal_read *r);
+bool sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r); /* false: its turn is over, and it is not done */
 void sb_reader_close(struct sb_journal *j);
 /* recover.c */
 int sb_recover(struct sb_journal *j, struct sb_err *err);

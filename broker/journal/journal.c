@@ -50,13 +50,18 @@ static void serve_read(struct sb_mail *m)
 {
 	struct sb_journal_read *r = SB_CONTAINER(m, struct sb_journal_read, mail);
 
-	sb_reader_serve(r->journal, r);
+	if (!sb_reader_serve(r->journal, r) && !r->journal->r.stopping) {
+		r->mail.run = serve_read;
+		sb_mailbox_post(&r->journal->r.mail, &r->mail);
+		return;
+	}
 	r->mail.run = r->run;
 	sb_mailbox_post(r->home, &r->mail);
 }
 
 void sb_journal_read(struct sb_journal *j, struct sb_journal_read *r)
 {
+	sb_reader_begin(r);
 	r->journal = j;
 	r->run = r->mail.run;
 	r->mail.run = serve_read;
@@ -195,7 +200,8 @@ void sb_journal_stop(struct sb_journal *j)
 {
 	stop_threads(j);
 	sb_mailbox_drain(&j->w.mail);
-	sb_mailbox_drain(&j->r.mail);
+	while (sb_mailbox_drain(&j->r.mail))
+		;
 	sb_writer_finish(j);
 }
 

@@ -150,7 +150,7 @@ void sb_journal_close(struct sb_journal *j);
 void sb_journal_on_fatal(struct sb_journal *j, void (*fn)(void *arg, const struct sb_err *err), void *arg);
 
 bool sb_journal_pump(struct sb_journal *j);        /* one group; false: nothing was queued */
-bool sb_journal_reader_pump(struct sb_journal *j); /* one read; false: nothing was queued */
+bool sb_journal_reader_pump(struct sb_journal *j); /* one turn of each read; false: nothing was queued */
 
 /* ------------------------------------------------------------------------------------------------ reading backlog */
 

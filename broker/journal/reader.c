@@ -2,6 +2,8 @@
 /*
  * Backlog reads: from a position on, the outstanding deliveries of one target, up to what was durable when the read began.
  * The writer is never waited for: it publishes where the durable part ends, and everything before that place is immutable.
+ * A read that has looked at a few MiB goes behind the others that wait, so that a target with one delivery far away does not keep
+ * them.
  */
 #include "broker/journal/impl.h"
 
@@ -91,9 +93,17 @@ static bool wanted(const struct sb_journal_read *r, const struct sb_owed_view *o
 }
 
 struct progress {
-	size_t bytes;
-	bool stop;
+	size_t bytes;    /* of items */
+	uint64_t looked; /* bytes that were looked at in this turn */
+	bool stop, turn_over;
 };
+
+static void look_at(struct progress *p, uint64_t bytes)
+{
+	p->looked += bytes;
+	if (p->looked >= SB_READ_TURN)
+		p->turn_over = true;
+}
 
 /* Looks at one EVENT; on a full read, `from` stays at this frame and the horizon says how far it got. */
 static void read_event(struct sb_journal *j, struct sb_journal_read *r, const struct sb_frame_at *f, struct progress *p)
@@ -132,7 +142,7 @@ static void read_segment(struct sb_journal *j, struct sb_journal_read *r, uint64
 	struct sb_segment_reader *seg = &j->r.segment;
 	struct sb_frame_at f;
 
-	while (!p->stop && seg->offset < end) {
+	while (!p->stop && !p->turn_over && seg->offset < end) {
 		int got = sb_segment_next(seg, end, &f);
 
 		if (seg->failed) {
@@ -151,10 +161,11 @@ static void read_segment(struct sb_journal *j, struct sb_journal_read *r, uint64
 		if (f.type == SB_REC_EVENT)
 			read_event(j, r, &f, p);
 		r->from.offset = p->stop ? f.offset : seg->offset;
+		look_at(p, f.size);
 		if (r->only_dno)
 			p->stop = true;
 	}
-	if (!p->stop)
+	if (!p->stop && !p->turn_over)
 		r->from.offset = end;
 }
 
@@ -172,18 +183,22 @@ static uint64_t segment_end(struct sb_journal *j, uint64_t number)
 	return end;
 }
 
-void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
+void sb_reader_begin(struct sb_journal_read *r)
 {
-	struct limits l = limits_now(j);
-	struct progress p = { 0 };
-
 	r->n = 0;
 	r->end = false;
 	r->damaged = 0;
 	r->horizon = r->min_dno;
+}
+
+bool sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
+{
+	struct limits l = limits_now(j);
+	struct progress p = { 0 };
+
 	if (r->from.segment < l.oldest && !r->only_dno)
 		r->from = (struct sb_position){ l.oldest, 0 };
-	while (!p.stop) {
+	while (!p.stop && !p.turn_over) {
 		bool newest = r->from.segment == l.durable.segment;
 		uint64_t end = l.durable.offset;
 		int entered;
@@ -199,11 +214,14 @@ void sb_reader_serve(struct sb_journal *j, struct sb_journal_read *r)
 			break; /* asked again later: nothing is skipped */
 		if (entered > 0)
 			read_segment(j, r, end, &p);
-		if (!p.stop && !newest)
+		if (!p.stop && !p.turn_over && !newest)
 			r->from = (struct sb_position){ r->from.segment + 1, 0 };
 	}
+	if (p.turn_over && !p.stop && r->n == 0)
+		return false;
 	if (r->end)
 		r->horizon = SB_MAX(r->horizon, l.next_dno);
 	if (r->until_dno)
 		r->horizon = SB_MIN(r->horizon, SB_MAX(r->until_dno, r->min_dno));
+	return true;
 }

@@ -78,13 +78,18 @@ static void delivery_done(struct sb_mail *m)
 	t.delivered++;
 }
 
+static void submit(struct sb_append *a)
+{
+	a->mail.run = append_done;
+	a->home = &t.home;
+	sb_journal_submit(t.j, a);
+}
+
 static void commit(struct sb_append *a)
 {
 	unsigned before = t.done;
 
-	a->mail.run = append_done;
-	a->home = &t.home;
-	sb_journal_submit(t.j, a);
+	submit(a);
 	while (sb_journal_pump(t.j))
 		;
 	sb_mailbox_drain(&t.home);
@@ -253,6 +258,52 @@ static void a_reader_that_had_caught_up_sees_what_came_before_the_next_segment(v
 			assert_int_equal(r.item[i].dno, next++);
 		drop_items(&r);
 	}
+}
+
+/* `n` MiB of positions, which no read wants, over many segments. */
+static void put_ballast(unsigned n)
+{
+	struct sb_append a = { .frames = SB_BUF(2 << 20), .state = true };
+	char *text = calloc(1, 32 << 10);
+
+	for (unsigned i = 0; i < 32; i++)
+		sb_record_position(&a.frames, SB_SLICE("ballast"), sb_slice(text, 32 << 10));
+	while (n--)
+		commit(&a);
+	sb_buf_done(&a.frames);
+	free(text);
+}
+
+/* The one delivery of `rare` is far away. The one of `near` need not wait until it is found. */
+static void a_long_search_lets_others_go_first(void **state)
+{
+	struct sb_journal_read rare = { .target = "rare", .max_bytes = 1 << 20, .home = &t.home, .mail.run = read_done };
+	struct sb_journal_read near = { .target = "near", .max_bytes = 1 << 20, .home = &t.home, .mail.run = read_done };
+	struct sb_handover h[1];
+	unsigned before, turns = 0;
+	uint64_t rare_dno;
+
+	(void)state;
+	t.conf.segment_bytes = 4 << 20;
+	reopen();
+	put_event("old", 1, h); /* holds all that follows */
+	put_ballast(13);
+	rare_dno = put_event("rare", 1, h);
+	put_event("near", 1, h);
+	near.from = h[0].at;
+	before = t.done;
+	sb_journal_read(t.j, &rare);
+	sb_journal_read(t.j, &near);
+	for (; t.done < before + 2; turns++) {
+		assert_true(sb_journal_reader_pump(t.j));
+		sb_mailbox_drain(&t.home);
+		assert_int_equal(near.n, 1);
+		assert_int_equal(rare.n, t.done - before - 1);
+	}
+	assert_int_equal(turns, 4); /* 4 MiB each */
+	assert_int_equal(rare.item[0].dno, rare_dno);
+	drop_items(&rare);
+	drop_items(&near);
 }
 
 static void segments_that_owe_nothing_go_and_the_counts_stay(void **state)
@@ -539,6 +590,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_event_is_numbered_delivered_and_found_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(backlog_is_read_back_with_its_inputs, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reader_that_had_caught_up_sees_what_came_before_the_next_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_long_search_lets_others_go_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(segments_that_owe_nothing_go_and_the_counts_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(events_delivered_without_the_journal_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(pauses_positions_attempts_and_generations_survive, setup, teardown),
