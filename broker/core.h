@@ -57,6 +57,7 @@ struct sb_core {
 	const char *listeners_json; /* {"main":"127.0.0.1:8480"} */
 	struct {
 		sb_counter lost_letters;         /* dead letters expired by `keep` */
+		sb_counter spawner_restarts;
 		sb_counter reload_ok, reload_ms; /* of the last reload: 1 or 0; of the last good one: wall time */
 	} counts;
 };

@@ -17,7 +17,6 @@
 #include "broker/base/log.h"
 #include "broker/exit.h"
 #include "broker/storage.h"
-#include "executor/proc.h"
 
 #define LOCK_PATIENCE_MS 5000
 #define STOP_TICK_MS 5
@@ -141,14 +140,12 @@ static int make_shards(struct sb_daemon *d, struct sb_err *err)
 	unsigned n = d->config->shards;
 	int *sock = sb_xcalloc(n * sizeof(*sock));
 	uint64_t seed;
-	int bad = 0;
+	int bad;
 
 	d->core.shard = sb_xcalloc(n * sizeof(struct sb_shard *));
 	d->loop = sb_xcalloc(n * sizeof(struct sb_loop *));
 	d->core.n_shards = n;
-	d->spawner = sb_spawner_start(n, d->lock, sock, err);
-	if (d->spawner < 0)
-		bad = -1;
+	bad = sb_keeper_start(&(struct sb_keeper_conf){ &d->core, d->lock }, sock, &d->keeper, err);
 	for (unsigned i = 0; i < n && !bad; i++) {
 		sb_random_bytes(&seed, sizeof(seed));
 		d->core.shard[i] = sb_shard_new(&d->core, i, true, seed);
@@ -438,6 +435,7 @@ static int open_loop(struct sb_daemon *d, struct sb_err *err)
 		d->signal_ev[i] = evsignal_new(d->base, signals[i], on_signal, d);
 		event_add(d->signal_ev[i], NULL);
 	}
+	sb_keeper_watch(d->keeper, d->base, d->loop);
 	return 0;
 }
 
@@ -517,6 +515,7 @@ static void finish(struct sb_daemon *d)
 	sb_http_server_free(d->control);
 	sb_mailbox_drain(&d->mail);
 	sb_mailbox_done(&d->mail);
+	sb_keeper_free(d->keeper);
 	event_free(d->mail_ev);
 	event_free(d->stop_ev);
 	event_free(d->minute_ev);

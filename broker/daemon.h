@@ -10,6 +10,7 @@
 #include "broker/deadbox.h"
 #include "broker/front.h"
 #include "broker/gather.h"
+#include "broker/keeper.h"
 #include "broker/plan.h"
 
 /*
@@ -30,7 +31,7 @@ struct sb_daemon {
 	struct sb_mailbox mail;
 	struct event *mail_ev, *stop_ev, *minute_ev, *signal_ev[3];
 	struct sb_http_server *control;
-	pid_t spawner;
+	struct sb_keeper *keeper;
 	int lock;
 	uint64_t generation;
 	enum sb_stop_phase phase;

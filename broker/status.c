@@ -255,6 +255,8 @@ int sb_metrics_text(const struct sb_gather *g, const struct sb_core *core, bool 
 	one(out, "config_last_reload_successful", "gauge", "0: the last reload failed", sb_counted(&core->counts.reload_ok));
 	one(out, "config_last_reload_success_timestamp_seconds", "gauge", "When the generation in use was loaded",
 		sb_counted(&core->counts.reload_ms) / 1000);
+	one(out, "spawner_restarts_total", "counter", "Spawner processes that had to be started again",
+		sb_counted(&core->counts.spawner_restarts));
 	one(out, "log_lines_dropped_total", "counter", "Log lines that standard error did not take", sb_log_dropped());
 	source_metrics(g, out);
 	target_metrics(g, out);

@@ -21,6 +21,9 @@
  * the shard share. Streams are read from when the process is known to have started, and to their end when it is known to
  * have exited; whoever inherited a pipe and lives on does not keep the process from being reported. What a process wrote
  * to stdout and stderr before its answer is read before it: answers wait for the end of the loop's turn.
+ *
+ * While there is no spawner, requests to start are kept, with the child's ends of its pipes, and the next one gets them: a
+ * spawner that is killed costs what it had running, and otherwise only a moment.
  */
 #define READ_MAX (64u << 10)
 #define LAST_READS 4 /* after the exit: what a pipe holds, and some for one that was enlarged */
@@ -41,6 +44,7 @@ struct child {
 	uint64_t id;
 	int in; /* our end of its stdin; -1: closed */
 	bool started;
+	bool waits; /* there is no spawner: its request is parked for the next one */
 	struct event ev_in;
 	struct stream out[3]; /* by enum sb_proc_stream */
 	struct sb_deferred answers;
@@ -48,9 +52,10 @@ struct child {
 	struct sb_err err; /* why it could not be started, until the deferred call says so */
 };
 
-/* A request that the socket had no room for. */
+/* A request that the socket had no room for, or that there is no spawner for. */
 struct parked {
 	struct sb_link link;
+	uint64_t id; /* of whom it is about */
 	size_t n, n_fds;
 	int fd[SPAWN_FDS_MAX];
 	char bytes[];
@@ -182,29 +187,34 @@ static void close_fds(const int *fd, size_t n)
 			close(fd[i]);
 }
 
-/* Requests keep their order: while one is parked, all are. Takes the descriptors. -1: refused for good, errno. */
-static int submit(struct real *r, size_t n, const int *fd, size_t n_fds)
+/* Takes the descriptors. */
+static void park(struct real *r, size_t n, const int *fd, size_t n_fds)
 {
-	struct parked *pk;
-	int saved;
+	struct parked *pk = sb_pool_alloc(sizeof(*pk) + n);
+	struct spawn_request rq;
 
-	if (sb_list_empty(&r->parked) && send_with_fds(r->sock, r->request, n, fd, n_fds) >= 0) {
-		close_fds(fd, n_fds);
-		return 0;
-	}
-	saved = errno;
-	if (sb_list_empty(&r->parked) && saved != EAGAIN && saved != EINTR) {
-		close_fds(fd, n_fds);
-		errno = saved;
-		return -1;
-	}
-	pk = sb_pool_alloc(sizeof(*pk) + n);
+	memcpy(&rq, r->request, sizeof(rq));
+	pk->id = rq.id;
 	pk->n = n;
 	pk->n_fds = n_fds;
 	for (size_t i = 0; i < n_fds; i++)
 		pk->fd[i] = fd[i];
 	memcpy(pk->bytes, r->request, n);
 	sb_list_push_back(&r->parked, &pk->link);
+}
+
+/* Requests keep their order: while one is parked, all are. Takes the descriptors, unless -1: refused for good, errno. */
+static int submit(struct real *r, size_t n, const int *fd, size_t n_fds)
+{
+	if (sb_list_empty(&r->parked)) {
+		if (send_with_fds(r->sock, r->request, n, fd, n_fds) >= 0) {
+			close_fds(fd, n_fds);
+			return 0;
+		}
+		if (errno != EAGAIN && errno != EINTR)
+			return -1;
+	}
+	park(r, n, fd, n_fds);
 	event_add(&r->ev_room, NULL);
 	return 0;
 }
@@ -216,6 +226,12 @@ static void drop_parked(struct parked *pk)
 	sb_pool_free(pk);
 }
 
+/* Its end of the socket is closed; that ours says so too may take another turn. */
+static bool is_gone(int err)
+{
+	return err == EPIPE || err == ECONNRESET;
+}
+
 static void on_sock_room(evutil_socket_t fd, short what, void *arg)
 {
 	struct real *r = arg;
@@ -225,11 +241,13 @@ static void on_sock_room(evutil_socket_t fd, short what, void *arg)
 	while (!sb_list_empty(&r->parked)) {
 		struct parked *pk = SB_CONTAINER(r->parked.next, struct parked, link);
 
-		if (send_with_fds(r->sock, pk->bytes, pk->n, pk->fd, pk->n_fds) < 0 && errno == EAGAIN) {
-			event_add(&r->ev_room, NULL);
-			return;
+		if (send_with_fds(r->sock, pk->bytes, pk->n, pk->fd, pk->n_fds) < 0) {
+			if (errno == EAGAIN)
+				event_add(&r->ev_room, NULL);
+			if (errno == EAGAIN || is_gone(errno))
+				return;
 		}
-		drop_parked(pk); /* sent; or the spawner is gone, which the socket's end will tell */
+		drop_parked(pk);
 	}
 }
 
@@ -314,6 +332,22 @@ static struct child *new_child(struct real *r, struct sb_proc *p)
 	return c;
 }
 
+/* Takes the descriptors, unless -1. */
+static int request_start(struct child *c, size_t n, const int *fd, size_t n_fds)
+{
+	struct real *r = c->real;
+
+	if (!r->procs.down) {
+		if (submit(r, n, fd, n_fds) == 0)
+			return 0;
+		if (!is_gone(errno))
+			return -1;
+	}
+	c->waits = true;
+	park(r, n, fd, n_fds);
+	return 0;
+}
+
 static void real_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_proc_spec *spec)
 {
 	struct real *r = real_of(ps);
@@ -323,18 +357,17 @@ static void real_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_p
 
 	p->procs = ps;
 	p->pid = 0;
+	p->lost = false;
 	p->impl = c;
-	if (ps->down)
-		sb_fail(&c->err, SB_E_UNREACHABLE, "the spawner process is gone");
-	else if (n == 0)
+	if (n == 0)
 		sb_fail(&c->err, SB_E_LIMIT, "command and environment are larger than %u bytes", SB_PROC_SPEC_MAX);
-	else if (make_pipes(c, spec->channel, its) < 0) {
+	else if (make_pipes(c, spec->channel, its) < 0)
 		sb_fail_errno(&c->err, "cannot make pipes for '%s'", spec->argv[0]);
-		close_fds(its, SB_LEN(its));
-	} else if (submit(r, n, its, spec->channel ? 4 : 3) < 0)
+	else if (request_start(c, n, its, spec->channel ? 4 : 3) < 0)
 		sb_fail_errno(&c->err, "cannot ask the spawner to start '%s'", spec->argv[0]);
 	else
 		return;
+	close_fds(its, SB_LEN(its));
 	sb_defer(&r->timers, &c->fail);
 }
 
@@ -364,13 +397,33 @@ static void real_close_stdin(struct sb_proc *p)
 		close_in(p->impl);
 }
 
+/* Nobody has heard of it yet. */
+static void cancel_start(struct child *c)
+{
+	struct real *r = c->real;
+
+	for (struct sb_link *l = r->parked.next; l != &r->parked; l = l->next) {
+		struct parked *pk = SB_CONTAINER(l, struct parked, link);
+
+		if (pk->id == c->id) {
+			drop_parked(pk);
+			break;
+		}
+	}
+	c->waits = false;
+	sb_fail(&c->err, SB_E_UNREACHABLE, "the spawner process is gone");
+	sb_defer(&r->timers, &c->fail);
+}
+
 static void real_signal(struct sb_proc *p, int sig)
 {
 	struct child *c = p->impl;
 	struct spawn_request rq = { .kind = SPAWN_SIGNAL, .sig = (uint16_t)sig };
 
+	if (c && c->waits)
+		cancel_start(c);
 	if (!c || c->real->procs.down)
-		return;
+		return; /* what the last spawner had started is being killed */
 	rq.id = c->id;
 	memcpy(c->real->request, &rq, sizeof(rq));
 	submit(c->real, sizeof(rq), NULL, 0); /* -1: the spawner is gone, and the process with it */
@@ -445,52 +498,123 @@ static struct child *find_child(struct real *r, uint64_t id)
 	return NULL;
 }
 
-/* PDEATHSIG has killed its processes: what is left is to say so. */
-static void spawner_gone(struct real *r)
+static void forget_requests(struct real *r)
 {
-	struct sb_link *l;
+	struct sb_link *l = r->parked.next;
 
-	r->procs.down = true;
-	event_del(&r->ev_sock);
-	event_del(&r->ev_room);
-	while (!sb_list_empty(&r->parked))
-		drop_parked(SB_CONTAINER(r->parked.next, struct parked, link));
-	while ((l = r->children.next) != &r->children) {
-		struct child *c = SB_CONTAINER(l, struct child, link);
+	while (l != &r->parked) {
+		struct parked *pk = SB_CONTAINER(l, struct parked, link);
+		struct child *c = find_child(r, pk->id);
 
-		if (c->started) {
-			on_exited(c, SIGKILL);
-			continue;
-		}
-		if (c->err.code == SB_OK)
-			sb_fail(&c->err, SB_E_UNREACHABLE, "the spawner process is gone");
-		say_failed(&c->fail);
+		l = l->next;
+		if (!c || !c->waits)
+			drop_parked(pk);
 	}
 }
 
-static void on_notice(evutil_socket_t fd, short what, void *arg)
+/* Its processes die with it; that they are dead, and not only about to die, is for sb_procs_renew() to say. */
+static void spawner_gone(struct real *r)
 {
-	struct real *r = arg;
+	r->procs.down = true;
+	event_del(&r->ev_sock);
+	event_del(&r->ev_room);
+	close(r->sock);
+	r->sock = -1;
+	forget_requests(r);
+}
+
+/* False: there is none. */
+static bool read_notice(struct real *r)
+{
 	struct spawn_notice n;
-	ssize_t got = recv(fd, &n, sizeof(n), MSG_DONTWAIT);
+	ssize_t got = recv(r->sock, &n, sizeof(n), MSG_DONTWAIT);
 	struct child *c;
 
-	(void)what;
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (got != sizeof(n)) {
 		spawner_gone(r);
-		return;
+		return false;
 	}
 	c = find_child(r, n.id);
 	if (!c)
-		return;
+		return true;
 	if (n.kind == SPAWN_STARTED)
 		on_started(c, (pid_t)n.value);
 	else if (n.kind == SPAWN_FAILED)
 		on_failed(c, &n);
 	else
 		on_exited(c, n.value);
+	return true;
+}
+
+static void on_notice(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	read_notice(arg);
+}
+
+/* ------------------------------------------------------------------------------------------------ another spawner */
+
+static void tell_lost(struct child *c)
+{
+	if (c->started) {
+		c->proc->lost = true;
+		on_exited(c, SIGKILL);
+		return;
+	}
+	if (c->err.code == SB_OK) {
+		c->proc->lost = true;
+		sb_fail(&c->err, SB_E_UNREACHABLE, "the spawner process is gone");
+	}
+	say_failed(&c->fail);
+}
+
+/* What the callbacks start meanwhile waits, and is not among them. */
+static void tell_all_lost(struct real *r)
+{
+	struct sb_link lost, *l = r->children.next;
+
+	sb_list_init(&lost);
+	while (l != &r->children) {
+		struct child *c = SB_CONTAINER(l, struct child, link);
+
+		l = l->next;
+		if (c->waits)
+			continue;
+		sb_list_unlink(&c->link);
+		sb_list_push_back(&lost, &c->link);
+	}
+	while (!sb_list_empty(&lost))
+		tell_lost(SB_CONTAINER(lost.next, struct child, link));
+}
+
+static void listen_to_spawner(struct real *r, int sock)
+{
+	r->sock = sock;
+	r->procs.down = false;
+	event_assign(&r->ev_sock, r->base, sock, EV_READ | EV_PERSIST, on_notice, r);
+	event_assign(&r->ev_room, r->base, sock, EV_WRITE, on_sock_room, r);
+	event_add(&r->ev_sock, NULL);
+}
+
+void sb_procs_renew(struct sb_procs *ps, int sock)
+{
+	struct real *r = real_of(ps);
+
+	while (!ps->down && read_notice(r)) /* its last words */
+		;
+	if (!ps->down)
+		spawner_gone(r);
+	tell_all_lost(r);
+	if (sock < 0)
+		return;
+	listen_to_spawner(r, sock);
+	for (struct sb_link *l = r->children.next; l != &r->children; l = l->next)
+		SB_CONTAINER(l, struct child, link)->waits = false;
+	if (!sb_list_empty(&r->parked))
+		event_add(&r->ev_room, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------ life */
@@ -510,14 +634,11 @@ struct sb_procs *sb_procs_new(struct event_base *base, int sock)
 	r->procs.ops = &real_ops;
 	r->procs.timers = &r->timers;
 	r->base = base;
-	r->sock = sock;
 	sb_list_init(&r->children);
 	sb_list_init(&r->parked);
 	signal(SIGPIPE, SIG_IGN); /* there is no MSG_NOSIGNAL for pipes */
 	sb_timers_init_loop(&r->timers, &sb_clock_system, base);
-	event_assign(&r->ev_sock, base, sock, EV_READ | EV_PERSIST, on_notice, r);
-	event_assign(&r->ev_room, base, sock, EV_WRITE, on_sock_room, r);
-	event_add(&r->ev_sock, NULL);
+	listen_to_spawner(r, sock);
 	return &r->procs;
 }
 
@@ -530,7 +651,8 @@ void sb_procs_free(struct sb_procs *ps)
 	r = real_of(ps);
 	event_del(&r->ev_sock);
 	event_del(&r->ev_room);
-	close(r->sock);
+	if (r->sock >= 0)
+		close(r->sock);
 	while (!sb_list_empty(&r->parked))
 		drop_parked(SB_CONTAINER(r->parked.next, struct parked, link));
 	while (!sb_list_empty(&r->children))

@@ -19,6 +19,7 @@
  * A process is its own session and process group. It gets a cleaned environment, its working directory, stdin, stdout,
  * stderr, and with `channel` descriptor 3; no other descriptor. When the daemon dies in any way, the spawner sees its
  * sockets close, kills every group, and ends; strays that left their group are adopted (child subreaper) and killed too.
+ * When the spawner dies, the daemon adopts and kills them likewise (sb_spawner_bury), then starts another one.
  */
 struct sb_procs;
 struct sb_proc;
@@ -48,11 +49,12 @@ struct sb_proc { /* embedded in the caller's struct; zero it before spawn */
 	struct sb_procs *procs;
 	const struct sb_proc_cb *cb;
 	pid_t pid;               /* 0 until started */
+	bool lost;               /* as of failed() or exited(): the spawner has died, which is nobody's fault here */
 	void *impl;              /* the implementation's */
 };
 
 struct sb_procs_ops {
-	/* `spec` is copied. Its texts together are at most SB_PROC_SPEC_MAX bytes, else it fails. */
+	/* `spec` is copied. Its texts together are at most SB_PROC_SPEC_MAX bytes, else it fails. While `down`, it waits. */
 	void (*spawn)(struct sb_procs *ps, struct sb_proc *p, const struct sb_proc_spec *spec);
 	/*
 	 * After started(). How many bytes of the front were taken; fewer than n: wait for writable. Never blocks. A process
@@ -67,7 +69,7 @@ struct sb_procs_ops {
 struct sb_procs {
 	const struct sb_procs_ops *ops;
 	struct sb_timers *timers; /* of the same shard: what starts processes also waits for them */
-	bool down;                /* the spawner is gone: its processes were killed, none can be started */
+	bool down;                /* the spawner is gone and its processes with it: what is to be started waits for the next */
 };
 
 #define SB_PROC_SPEC_MAX (128u << 10)
@@ -78,14 +80,25 @@ struct sb_procs {
  */
 struct event_base;
 struct sb_procs *sb_procs_new(struct event_base *base, int sock);
+/*
+ * The spawner has died and was buried: every process that was its child has its last callback from within, marked `lost`.
+ * `sock` is this shard's end of the next one's socket, and moves in; -1: there is none yet, call again.
+ */
+void sb_procs_renew(struct sb_procs *ps, int sock);
 void sb_procs_free(struct sb_procs *ps);
 
 /*
  * Start the spawner: posix_spawn of /proc/self/exe with the hidden verb, n sockets (one for each shard). ret_socks[i] are
  * our ends. `keep_fd` (the lock of the data folder, or -1) is inherited, so that a new daemon cannot begin while workers
- * of the old one are alive. Returns the spawner's pid, -1 with *err.
+ * of the old one are alive. Returns the spawner's pid, -1 with *err. The caller's process is a child subreaper from then on.
  */
 pid_t sb_spawner_start(unsigned n, int keep_fd, int *ret_socks, struct sb_err *err);
+/*
+ * On SIGCHLD: reaps whoever has ended. *pid becomes 0, and *ret_status as of wait(2), when the spawner is among them. While
+ * *pid is 0, everything that it had started is killed; true when nothing of it is left, else call again soon. Processes of
+ * the caller's own session cannot be the spawner's and are let live. Of the thread that has started it.
+ */
+bool sb_spawner_bury(pid_t *pid, int *ret_status);
 /*
  * The hidden verb's main, called by main() with its own arguments when argv[1] is SB_SPAWNER_VERB, before anything else:
  * serves until all its sockets are closed, kills what is left, returns the exit code.

@@ -3,17 +3,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "spawnchild.h"
 #include "spawnwire.h"
 
 /*
  * The daemon's side of starting the spawner. Its environment is empty, its standard streams are /dev/null, it is a session
- * of its own (Ctrl-C in the daemon's terminal does not reach it), and it inherits the sockets and the lock, nothing else.
+ * of its own (Ctrl-C in the daemon's terminal does not reach it), and it inherits the sockets and the lock, nothing else:
+ * so does one that is started later, when the daemon knows secrets.
+ *
+ * And of burying it. PDEATHSIG kills its workers, but not what they have started; all of them are the daemon's children
+ * then, because it is a subreaper. They are signalled only while they are not reaped, so a number that the kernel gave to
+ * somebody else is never hit. Whoever was the daemon's child before (its shell's background jobs, say) is of its session.
  */
 
 /* Sources out of the way of their targets, 3 .. 3 + n: dup2 in the child must not overwrite one that is still needed. */
@@ -73,6 +82,7 @@ pid_t sb_spawner_start(unsigned n, int keep_fd, int *ret_socks, struct sb_err *e
 	pid_t pid = -1;
 
 	SB_ASSERT(n > 0 && n <= SPAWN_SOCKS_MAX);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	memset(mine, -1, sizeof(mine));
 	memset(its, -1, sizeof(its));
 	if (keep_fd >= 0)
@@ -92,4 +102,48 @@ pid_t sb_spawner_start(unsigned n, int keep_fd, int *ret_socks, struct sb_err *e
 	if (pid > 0)
 		memcpy(ret_socks, mine, n * sizeof(*mine));
 	return pid;
+}
+
+/* ------------------------------------------------------------------------------------------------ its end */
+
+static bool is_foreign(pid_t pid)
+{
+	return getsid(pid) == getsid(0);
+}
+
+static void reap_all(pid_t *spawner, int *ret_status)
+{
+	siginfo_t si = { 0 };
+
+	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid) {
+		int status = 0;
+
+		if (*spawner == 0 && !is_foreign(si.si_pid))
+			kill(-si.si_pid, SIGKILL); /* its group, before its number can be another's */
+		waitpid(si.si_pid, &status, 0);
+		if (si.si_pid == *spawner) {
+			*spawner = 0;
+			*ret_status = status;
+		}
+		si.si_pid = 0;
+	}
+}
+
+bool sb_spawner_bury(pid_t *spawner, int *ret_status)
+{
+	bool gone = true;
+	pid_t kin[1024];
+	int n;
+
+	reap_all(spawner, ret_status);
+	if (*spawner)
+		return false;
+	n = sb_spawn_kin(kin, SB_LEN(kin), true);
+	for (int i = 0; i < n; i++) {
+		if (is_foreign(kin[i]))
+			continue;
+		kill(kin[i], SIGKILL);
+		gone = false;
+	}
+	return gone;
 }

@@ -389,7 +389,7 @@ static void on_failed(struct sb_proc *p, const struct sb_err *err)
 	sb_function_forget(w);
 	give_back(w);
 	snprintf(w->why, sizeof(w->why), "%.80s: %.160s", f->conf->command.v[0], err->msg);
-	if (!f->closing)
+	if (!f->closing && !p->lost)
 		sb_function_start_failed(f, start_reason(err->code), sb_slice_str(w->why), sb_slice(NULL, 0));
 	free_worker(w);
 }
@@ -407,7 +407,7 @@ static void explain_end(struct sb_worker *w, int wait_status)
 
 static void judge(struct sb_worker *w, struct sb_job *j, bool only, int wait_status, struct sb_result *r)
 {
-	bool ours = w->leave == SB_LEAVE_STOP || w->proc.procs->down;
+	bool ours = w->leave == SB_LEAVE_STOP || w->proc.lost;
 
 	*r = (struct sb_result){ .outcome = SB_RELEASED,
 		.message = SB_SLICE("its worker was lost with others in flight") };
@@ -445,7 +445,7 @@ static void settle_flying(struct sb_worker *w, int wait_status)
 /* It ended before it did anything for us, and nobody had asked it to. */
 static bool stillborn(const struct sb_worker *w)
 {
-	if (w->f->closing || w->proc.procs->down)
+	if (w->f->closing || w->proc.lost)
 		return false;
 	return !w->was_ready || (w->served == 0 && !w->f->proto->one_shot && w->leave != SB_LEAVE_IDLE);
 }
@@ -462,7 +462,7 @@ static void on_exited(struct sb_proc *p, int wait_status)
 	if (stillborn(w)) {
 		sb_function_start_failed(
 			f, SB_R_CONNECTION_FAILURE, sb_slice_str(w->why), sb_slice(w->tail, w->tail_n));
-	} else if (w->load && !f->closing && !f->proto->one_shot) {
+	} else if (w->load && !f->closing && !p->lost && !f->proto->one_shot) {
 		f->stats.died++;
 		sb_log_on(&f->lost_lines, SB_LOG_WARN, "worker lost", KS("target", f->t->name), KI("pid", p->pid),
 			KS("error", w->why), KI("in_flight", w->load));

@@ -187,8 +187,11 @@ class Daemon:
     def spawner(self):
         """Process id of the spawner, 0 while there is none."""
         for entry in slurp(f"/proc/{self.process.pid}/task/{self.process.pid}/children").split():
-            if b"__spawner" in slurp(f"/proc/{int(entry)}/cmdline"):
-                return int(entry)
+            try:
+                if b"__spawner" in slurp(f"/proc/{int(entry)}/cmdline"):
+                    return int(entry)
+            except OSError:
+                continue
         return 0
 
     def close(self):

@@ -17,7 +17,8 @@ struct fake {
 	struct sb_fakeprocs *fp;
 	struct sb_proc *proc;
 	unsigned number;
-	bool channel, started, stdin_closed, ignores_term, hung, ending;
+	bool channel, started, stdin_closed, ignores_term, hung, ending, waits;
+	struct sb_fake_act act; /* how it will start, while it waits for a spawner */
 	struct sb_buf in;
 	size_t in_flight;
 };
@@ -158,7 +159,7 @@ static void fail_now(struct fake *k)
 	struct sb_err err;
 
 	sb_fail(&err, SB_E_UNREACHABLE,
-		k->fp->procs.down ? "the spawner process is gone" : "No such file or directory");
+		k->waits || p->lost ? "the spawner process is gone" : "No such file or directory");
 	k->fp->alive--;
 	forget(k);
 	p->cb->failed(p, &err);
@@ -292,7 +293,9 @@ static void fake_signal(struct sb_proc *p, int sig)
 {
 	struct fake *k = p->impl;
 
-	if (k && (sig == SIGKILL || !k->ignores_term))
+	if (k && k->waits)
+		later(k, FAILED, MOMENT_NS);
+	else if (k && (sig == SIGKILL || !k->ignores_term))
 		end(k, sig, MOMENT_NS);
 }
 
@@ -305,7 +308,11 @@ static void fake_throttle(struct sb_proc *p, enum sb_proc_stream s, bool stop)
 
 static void begin(struct fake *k, const struct sb_fake_act *act)
 {
-	if (act->what == SB_FAKE_CANNOT_START || k->fp->procs.down) {
+	k->act = *act;
+	k->waits = k->fp->procs.down;
+	if (k->waits)
+		return;
+	if (act->what == SB_FAKE_CANNOT_START) {
 		later(k, FAILED, MOMENT_NS);
 		return;
 	}
@@ -336,6 +343,7 @@ static void fake_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_p
 	sb_list_push_back(&fp->all, &k->link);
 	p->procs = ps;
 	p->pid = 0;
+	p->lost = false;
 	p->impl = k;
 	fp->alive++;
 	fp->most_alive = SB_MAX(fp->most_alive, fp->alive);
@@ -399,11 +407,25 @@ void sb_fakeprocs_go_down(struct sb_fakeprocs *fp)
 	for (struct sb_link *l = fp->all.next; l != &fp->all; l = l->next) {
 		struct fake *k = SB_CONTAINER(l, struct fake, link);
 
+		if (k->ending)
+			continue;
+		k->proc->lost = true;
 		if (k->started) {
 			end(k, SIGKILL, MOMENT_NS);
 			continue;
 		}
 		drop_all(k);
 		later(k, FAILED, MOMENT_NS);
+	}
+}
+
+void sb_fakeprocs_come_back(struct sb_fakeprocs *fp)
+{
+	fp->procs.down = false;
+	for (struct sb_link *l = fp->all.next; l != &fp->all; l = l->next) {
+		struct fake *k = SB_CONTAINER(l, struct fake, link);
+
+		if (k->waits)
+			begin(k, &k->act);
 	}
 }

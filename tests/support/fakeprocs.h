@@ -72,7 +72,9 @@ void sb_fakeprocs_advance(struct sb_fakeprocs *fp, uint64_t ns);
 /* When to run next (sb_timers_next) and running it, for a harness that moves the clock itself. */
 uint64_t sb_fakeprocs_next(const struct sb_fakeprocs *fp);
 void sb_fakeprocs_run(struct sb_fakeprocs *fp);
-/* The spawner dies: every process with it, and none can be started. */
+/* The spawner dies: every process with it, and what is to be started waits. */
 void sb_fakeprocs_go_down(struct sb_fakeprocs *fp);
+/* There is another one. */
+void sb_fakeprocs_come_back(struct sb_fakeprocs *fp);
 
 #endif

@@ -595,11 +595,10 @@ static void closing_releases_what_is_outstanding(void **state)
 	bench_free(b);
 }
 
-static void the_end_of_the_spawner_releases_everything(void **state)
+static struct bench *without_a_spawner(void)
 {
 	struct bench *b = bench_opened(6);
 
-	(void)state;
 	b->next_deed.what = SB_FAKE_HANGS;
 	b->target.concurrency = 6;
 	for (size_t k = 0; k < 6; k++)
@@ -607,9 +606,48 @@ static void the_end_of_the_spawner_releases_everything(void **state)
 	bench_advance(b, 100);
 	sb_fakeprocs_go_down(&b->procs);
 	bench_advance(b, 100);
-	for (size_t k = 0; k < 6; k++)
-		assert_int_equal(b->item[k].settled[k < 4 ? SB_RELEASED : SB_UNREACHABLE], 1);
+	for (size_t k = 0; k < 4; k++) {
+		assert_int_equal(b->item[k].settled[SB_RELEASED], 1);
+		assert_false(b->item[k].item.alone);
+	}
+	assert_int_equal(b->outstanding, 2);
+	return b;
+}
+
+static void the_end_of_the_spawner_releases_what_was_in_flight_and_the_next_one_serves_the_others(void **state)
+{
+	struct bench *b = without_a_spawner();
+
+	(void)state;
+	b->next_deed.what = SB_FAKE_OK;
+	bench_advance(b, 1000);
+	assert_int_equal(b->outstanding, 2);
+	sb_fakeprocs_come_back(&b->procs);
+	bench_advance(b, 100);
+	for (size_t k = 4; k < 6; k++)
+		assert_int_equal(b->item[k].settled[SB_DELIVERED], 1);
+	assert_int_equal(b->state.stats.start_failures, 0);
+	assert_int_equal(b->state.stats.died, 0);
+	bench_close(b);
+}
+
+static void without_a_spawner_for_long_the_target_is_unreachable(void **state)
+{
+	struct bench *b = without_a_spawner();
+
+	(void)state;
+	bench_advance(b, b->conf.init_timeout + 1000);
+	for (size_t k = 4; k < 6; k++)
+		assert_int_equal(b->item[k].settled[SB_UNREACHABLE], 1);
 	assert_non_null(strstr(b->item[5].message, "the spawner process is gone"));
+	bench_close(b);
+}
+
+static void a_target_is_closed_without_a_spawner_too(void **state)
+{
+	struct bench *b = without_a_spawner();
+
+	(void)state;
 	bench_close(b);
 }
 
@@ -640,7 +678,9 @@ int main(void)
 		cmocka_unit_test(exec_starts_a_process_an_event),
 		cmocka_unit_test(exec_without_a_command_is_unreachable),
 		cmocka_unit_test(closing_releases_what_is_outstanding),
-		cmocka_unit_test(the_end_of_the_spawner_releases_everything),
+		cmocka_unit_test(the_end_of_the_spawner_releases_what_was_in_flight_and_the_next_one_serves_the_others),
+		cmocka_unit_test(without_a_spawner_for_long_the_target_is_unreachable),
+		cmocka_unit_test(a_target_is_closed_without_a_spawner_too),
 	};
 
 	sb_log_setup(SB_LOG_JSON, SB_LOG_ERROR);

@@ -315,8 +315,8 @@ static void a_closed_stdin_takes_everything(void **state)
 	run_done(&r);
 }
 
-/* A zombie that nobody reaps is dead. */
-static bool lives(pid_t pid)
+/* As ps has it: 'R', 'S', 'T' ...; 0: there is none. */
+static char state_of(pid_t pid)
 {
 	char path[64], line[256] = "";
 	const char *paren;
@@ -325,12 +325,20 @@ static bool lives(pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
 	f = fopen(path, "re");
 	if (!f)
-		return false;
+		return 0;
 	if (!fgets(line, sizeof(line), f))
 		line[0] = '\0';
 	fclose(f);
 	paren = strrchr(line, ')');
-	return paren && paren[1] && paren[2] != 'Z';
+	return paren && paren[1] ? paren[2] : '\0';
+}
+
+/* A zombie that nobody reaps is dead. */
+static bool lives(pid_t pid)
+{
+	char c = state_of(pid);
+
+	return c && c != 'Z';
 }
 
 static void wait_death(pid_t pid, unsigned ms)
@@ -425,29 +433,156 @@ static void descriptors_come_back(void **state)
 	assert_int_equal(open_fds(), before);
 }
 
-static void the_death_of_the_spawner_is_told(void **state)
+/* ------------------------------------------------------------------------------------------------ the spawner dies */
+
+static void turns(unsigned n)
 {
-	struct run r;
-	pid_t pid;
+	struct timeval tick = { 0, 1000 };
+
+	while (n--) {
+		event_base_loopexit(base, &tick);
+		event_base_loop(base, EVLOOP_ONCE);
+	}
+}
+
+static void kill_spawner(void)
+{
+	kill(spawner, SIGKILL);
+	for (unsigned i = 0; i < 1000 && !procs->down; i++)
+		turns(1);
+	assert_true(procs->down);
+}
+
+static void bury_spawner(void)
+{
+	int status = 0;
+
+	for (unsigned i = 0; i < 1000 && !sb_spawner_bury(&spawner, &status); i++)
+		usleep(1000);
+	assert_int_equal(spawner, 0);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+static void start_another(void)
+{
+	struct sb_err err;
+	int sock;
+
+	spawner = sb_spawner_start(1, -1, &sock, &err);
+	assert_true(spawner > 0);
+	sb_procs_renew(procs, sock);
+}
+
+/* Its workers, their children, and who has left their groups are dead and reaped before anybody is told. */
+static void with_the_spawner_dies_all_that_it_started(void **state)
+{
+	static const char *const scripts[] = {
+		"echo $$; exec sleep 100",
+		"trap '' TERM; sleep 100 & echo $!; wait",
+		"setsid sh -c 'echo $$; exec sleep 100' & sleep 100",
+		"(setsid sh -c 'echo $$; exec sleep 100' &); sleep 100",
+		"setsid setsid sh -c 'sleep 100 & echo $!; wait' & sleep 100",
+		"echo $$; kill -STOP $$",
+	};
+	struct run r[SB_LEN(scripts)];
+	pid_t pid[SB_LEN(scripts)];
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(scripts); i++) {
+		spawn_sh(&r[i], scripts[i]);
+		wait_output(&r[i], "1\n");
+		pid[i] = (pid_t)strtol(text(&r[i], SB_STREAM_STDOUT), NULL, 10);
+		assert_true(lives(pid[i]));
+	}
+	kill_spawner();
+	turns(20);
+	for (size_t i = 0; i < SB_LEN(scripts); i++)
+		assert_int_equal(r[i].exited, 0); /* that they are dead is not known yet */
+	bury_spawner();
+	for (size_t i = 0; i < SB_LEN(scripts); i++)
+		if (kill(pid[i], 0) == 0 || kill(r[i].proc.pid, 0) == 0)
+			fail_msg("row %zu is left", i);
+	sb_procs_renew(procs, -1);
+	for (size_t i = 0; i < SB_LEN(scripts); i++) {
+		assert_int_equal(r[i].exited, 1);
+		assert_true(r[i].proc.lost);
+		run_done(&r[i]);
+	}
+	start_another();
+}
+
+static void what_it_said_before_is_heard(void **state)
+{
+	struct run r, ended;
+
+	(void)state;
+	spawn_sh(&ended, "exit 7");
+	spawn_sh(&r, "echo up; read line; echo answer >&3; kill -STOP $$");
+	wait_output(&r, "up\n");
+	wait_for(&ended.exited);
+	assert_int_equal(r.proc.procs->ops->write(&r.proc, "go\n", 3), 3);
+	for (unsigned i = 0; i < 5000 && state_of(r.proc.pid) != 'T'; i++)
+		usleep(1000);
+	assert_int_equal(state_of(r.proc.pid), 'T'); /* the answer is in its pipe, and the loop has not turned */
+	kill(spawner, SIGKILL);
+	bury_spawner();
+	start_another(); /* before the loop has seen the socket's end */
+	assert_int_equal(r.exited, 1);
+	assert_string_equal(text(&r, SB_STREAM_CHANNEL), "answer\n");
+	assert_false(ended.proc.lost);
+	run_done(&r);
+	run_done(&ended);
+}
+
+static void what_is_asked_for_meanwhile_is_started_by_the_next_one(void **state)
+{
+	unsigned before = open_fds();
+	struct run early, late, given_up;
+
+	(void)state;
+	kill(spawner, SIGKILL);
+	bury_spawner();
+	spawn_sh(&early, "echo early; echo 1 >&3"); /* the loop has not seen the socket's end yet */
+	for (unsigned i = 0; i < 1000 && !procs->down; i++)
+		turns(1);
+	spawn_sh(&late, "echo late");
+	spawn_sh(&given_up, "echo never");
+	procs->ops->signal(&given_up.proc, SIGTERM);
+	procs->ops->signal(&given_up.proc, SIGKILL);
+	wait_for(&given_up.failed);
+	assert_false(given_up.proc.lost);
+	assert_int_equal(given_up.err.code, SB_E_UNREACHABLE);
+	sb_procs_renew(procs, -1);
+	assert_int_equal(early.failed + early.exited + late.failed + late.exited, 0);
+	start_another();
+	wait_for(&early.exited);
+	wait_for(&late.exited);
+	assert_string_equal(text(&early, SB_STREAM_STDOUT), "early\n");
+	assert_string_equal(text(&early, SB_STREAM_CHANNEL), "1\n");
+	assert_string_equal(text(&late, SB_STREAM_STDOUT), "late\n");
+	assert_int_equal(given_up.failed, 1);
+	assert_int_equal(open_fds(), before);
+	run_done(&early);
+	run_done(&late);
+	run_done(&given_up);
+}
+
+static void a_burial_spares_whoever_is_of_our_session(void **state)
+{
+	pid_t other = fork();
 	int status;
 
 	(void)state;
-	setup(NULL);
-	spawn_sh(&r, "echo up; exec sleep 100");
-	wait_output(&r, "up\n");
-	pid = r.proc.pid;
-	kill(spawner, SIGKILL);
-	wait_for(&r.exited);
-	assert_true(procs->down);
-	run_done(&r);
-	wait_death(pid, 1000);
-	spawn_sh(&r, "true");
-	wait_for(&r.failed);
-	assert_int_equal(r.err.code, SB_E_UNREACHABLE);
-	run_done(&r);
-	sb_procs_free(procs);
-	event_base_free(base);
-	waitpid(spawner, &status, 0);
+	if (other == 0) {
+		for (;;)
+			pause();
+	}
+	kill_spawner();
+	bury_spawner();
+	assert_int_equal(kill(other, 0), 0);
+	kill(other, SIGKILL);
+	waitpid(other, &status, 0);
+	start_another();
 }
 
 /* ------------------------------------------------------------------------------------------------ the daemon dies */
@@ -536,7 +671,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_a_leader_leaves_behind_is_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_come_back, setup, teardown),
-		cmocka_unit_test(the_death_of_the_spawner_is_told),
+		cmocka_unit_test_setup_teardown(with_the_spawner_dies_all_that_it_started, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_it_said_before_is_heard, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_asked_for_meanwhile_is_started_by_the_next_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_burial_spares_whoever_is_of_our_session, setup, teardown),
 		cmocka_unit_test(nobody_outlives_a_killed_daemon),
 	};
 
