@@ -224,6 +224,8 @@ static void load_source(struct loader *l, const struct sb_node *at)
 	s->keys = dup_of(&l->c->arena, &k, sizeof(k));
 	s->bus = interned(k.bus);
 	s->envelope = (enum sb_envelope)k.envelope;
+	s->overflow_pause = k.overflow == 1;
+	s->spill_after_ms = k.spill_after;
 	s->source_tpl = k.source.text ? &((const struct sb_source_keys *)s->keys)->source : NULL;
 	s->detail_type_tpl = k.detail_type.text ? &((const struct sb_source_keys *)s->keys)->detail_type : NULL;
 	s->tokens = k.tokens;

@@ -67,6 +67,8 @@ struct sb_source_conf {
 	void *conf;                  /* the connector's own, connector->source->conf_size bytes */
 	const char *bus;             /* NULL: the event says, else `default` */
 	enum sb_envelope envelope;
+	bool overflow_pause;
+	uint64_t spill_after_ms;
 	const struct sb_template *source_tpl, *detail_type_tpl; /* NULL: not set */
 	struct sb_strs tokens;       /* auth.tokens; n 0: what the listener asks for */
 	struct sb_loc at;

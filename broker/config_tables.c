@@ -16,6 +16,7 @@ static const char *const log_formats[] = { "auto", "pretty", "json", NULL };
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const corruption_words[] = { "quarantine", "stop", NULL };
 static const char *const envelopes[] = { "auto", "eventbridge", "cloudevents", "raw", NULL };
+static const char *const overflows[] = { "spill", "pause", NULL };
 static const char *const full_words[] = { "dead_letter", "refuse", NULL };
 const char *const sb_serve_names[] = { "events", "webhooks", "metrics", "health", NULL };
 
@@ -157,6 +158,11 @@ const struct sb_field sb_source_fields[] = {
 	SB_F(TEMPLATE, S, source, .live = true,
 		.doc = "The event's `source`, for input that has none: text with `<$.path>` or `<meta.path>` in it."),
 	SB_F(TEMPLATE, S, detail_type, .live = true, .doc = "The event's `detail-type`, likewise."),
+	SB_F(ENUM, S, overflow, .names = overflows, .dflt = "spill", .live = true,
+		.doc = "Of a queue that keeps its messages (Kafka, Redis Streams), when one is not delivered soon: `spill` writes it to "
+		       "this machine's journal and lets the queue's position move on; `pause` waits for it."),
+	SB_F(MS, S, spill_after, .min = 10, .max = 3600000, .dflt = "2s", .live = true,
+		.doc = "How soon is soon. One that has failed goes to the journal at once."),
 	OBJECT("auth", source_auth, .doc = "Who may send to it.", .live = true),
 	{ 0 },
 };

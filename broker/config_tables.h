@@ -42,7 +42,8 @@ struct sb_listener_keys {
 
 struct sb_source_keys {
 	const char *bus;
-	int envelope;
+	int envelope, overflow;
+	uint64_t spill_after;
 	struct sb_template source, detail_type;
 	struct sb_strs tokens;
 };

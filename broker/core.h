@@ -105,7 +105,7 @@ struct sb_source_slot {
 	size_t n_tokens;
 	struct sb_source_unit *unit; /* one a shard */
 	bool retired;                /* control thread */
-	uint64_t spill_after_ns;     /* an event that its source holds goes to the journal when it is not done by then */
+	uint64_t spill_after_ns;     /* an event that its source holds goes to the journal when it is not done by then; UINT64_MAX: waits */
 	atomic_bool paused;
 	sb_counter received, bytes, refused;
 	sb_counter held, spilled;    /* handed and not yet settled, now; written to the journal after all, since start */

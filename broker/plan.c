@@ -7,8 +7,6 @@
 #include "broker/receipt.h"
 #include "broker/shard.h"
 
-#define SPILL_AFTER_NS (2 * SB_NS_PER_S)
-
 struct sb_plan *sb_plan_ref(struct sb_plan *p)
 {
 	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
@@ -91,7 +89,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 	slot->core = s->core;
 	slot->tokens = c->tokens.v;
 	slot->n_tokens = c->tokens.n;
-	slot->spill_after_ns = SPILL_AFTER_NS;
+	slot->spill_after_ns = c->overflow_pause ? UINT64_MAX : c->spill_after_ms * SB_NS_PER_MS;
 	atomic_init(&slot->paused, was_paused(s->core, "source", c->name));
 	slot->unit = sb_xcalloc(s->core->n_shards * sizeof(*slot->unit));
 	for (unsigned i = 0; i < s->core->n_shards; i++) {

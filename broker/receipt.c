@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/receipt.h"
 
+#include "broker/deadbox.h"
 #include "broker/shard.h"
 
 /*
@@ -254,6 +255,8 @@ static void spill_if_open(struct sb_receipt *r)
 
 void sb_receipts_spill(struct sb_source_unit *u, size_t n)
 {
+	if (u->slot->spill_after_ns == UINT64_MAX)
+		return;
 	while (n-- && !sb_list_empty(&u->held))
 		spill_if_open(sb_receipt_of_link(u->held.next));
 }
@@ -275,7 +278,7 @@ void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns)
 	for (struct sb_link *l = s->units.next; l != &s->units; l = l->next) {
 		struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
 
-		while (due_of(u) <= now_ns)
+		while (u->slot->spill_after_ns != UINT64_MAX && due_of(u) <= now_ns)
 			sb_receipts_spill(u, 1);
 	}
 }
@@ -347,10 +350,13 @@ void sb_receipt_delivered(struct sb_delivery *dl)
 	say(t, SAID_DELIVERED);
 }
 
+/* With `overflow: pause` it may try as long as it likes; only what is to die needs a place in the journal. */
 void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why)
 {
-	(void)why;
-	say(dl->ticket, SAID_STUCK);
+	struct ticket *t = dl->ticket;
+
+	if (why == SB_STUCK_DYING || t->receipt->unit->slot->spill_after_ns != UINT64_MAX)
+		say(t, SAID_STUCK);
 }
 
 static void offer(struct ticket *t)
@@ -420,7 +426,7 @@ static struct sb_receipt *receipt_new(struct sb_source_unit *u, struct sb_event 
 	char *position = (char *)&r->ticket[n];
 
 	*r = (struct sb_receipt){ .unit = u, .ev = ev, .cookie = held->cookie, .epoch = held->epoch, .n = n, .left = n,
-		.generation = ev->generation, .since_ns = sb_mono_ns(s->core->clock) };
+		.generation = ev ? ev->generation : 0, .since_ns = sb_mono_ns(s->core->clock) };
 	atomic_init(&r->refs, 1);
 	sb_list_init(&r->link);
 	memcpy(position, held->position.p ? held->position.p : "", held->position.n);
@@ -443,6 +449,35 @@ void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struc
 		record(r);
 	else if (r->wants_spill)
 		spill_if_open(r);
+}
+
+/* ------------------------------------------------------------------------------------------------ no event at all */
+
+int sb_receipt_bury(struct sb_source_unit *u, const struct sb_held *held, const struct sb_unreadable *what)
+{
+	struct sb_shard *s = u->shard;
+	const char *bus = u->source.bus ? u->source.bus : s->core->default_bus;
+	uint64_t now = sb_wall_ms(s->core->clock);
+	struct sb_receipt *r;
+	char id[SB_UUID_TEXT + 1];
+	struct sb_dead_record rec = {
+		.id = { id, SB_UUID_TEXT }, .event_id = held->position, .bus = sb_slice_str(bus),
+		.origin = sb_slice_str(u->source.name), .generation = s->plan->generation, .reason = (uint8_t)what->reason,
+		.received_ms = now, .dead_ms = now, .message = what->message, .first_message = what->message, .event = what->value,
+	};
+
+	if (!sb_deadletters_room(sb_deadbox_table(s->core->deadbox), rec.event.n + rec.message.n))
+		return -1;
+	sb_uuid_format(&what->receipt, id);
+	if (sb_record_dead(sb_shard_frames_buf(s), &rec) < 0)
+		return -1;
+	s->n_owed = 0;
+	r = receipt_new(u, NULL, held);
+	r->state = RECORDED;
+	sb_count(&u->slot->held, 1);
+	sb_shard_frames_dead(s);
+	sb_shard_frames_settle(s, r);
+	return 0;
 }
 
 void sb_receipts_drop(struct sb_source_unit *u)

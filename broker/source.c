@@ -60,6 +60,15 @@ int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_hel
 	return -1;
 }
 
+int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what)
+{
+	struct sb_source_unit *u = unit_of(s);
+
+	if (atomic_load_explicit(&u->shard->core->stopping, memory_order_relaxed))
+		return -1;
+	return sb_receipt_bury(u, held, what);
+}
+
 void sb_source_spill(struct sb_source *s, size_t n)
 {
 	sb_receipts_spill(unit_of(s), n);

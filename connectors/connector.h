@@ -172,6 +172,18 @@ struct sb_held {
 	struct sb_slice position; /* where the source has it, for people: "topic/3/41"; copied */
 };
 int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal);
+/*
+ * The same for a message of which no event can be made: it becomes a dead letter with its bytes and the reason, never silently
+ * passed over; ops->settled follows once that is durable. -1: there is no room for dead letters, or the daemon is stopping:
+ * offer it again later.
+ */
+struct sb_unreadable {
+	struct sb_slice value;     /* as it came */
+	struct sb_uuid receipt;    /* the same for the same message: it is stored once, however often it is read */
+	enum sb_reason reason;
+	struct sb_slice message;
+};
+int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what);
 /* The source wants its place back: the n oldest events that only memory has go to the journal, and are settled by that. */
 void sb_source_spill(struct sb_source *s, size_t n);
 /* False: the daemon is stopping, targets are closed and their outcomes recorded: nothing more will be settled. */

@@ -410,6 +410,52 @@ static void what_is_held_at_the_end_stays_with_its_source(void **state)
 	assert_int_equal(t.n_settled + t.n_refused, 0);
 }
 
+static void a_message_that_is_no_event_becomes_a_dead_letter_once(void **state)
+{
+	struct sb_held at = { .cookie = 0, .epoch = 7, .position = SB_SLICE("t/0/41") };
+	struct sb_unreadable what = { .value = SB_SLICE("{\xff"), .receipt = { { 9 } }, .reason = SB_R_INVALID_JSON,
+		.message = SB_SLICE("no JSON, at byte 1") };
+	struct sb_deadletters_stats s;
+
+	(void)state;
+	begin(1, 1, 8 << 20);
+	for (unsigned i = 0; i < 2; i++) { /* it is read again after a crash */
+		at.cookie = i;
+		assert_int_equal(sb_source_bury(t.source[0], &at, &what), 0);
+		assert_int_equal(t.n_settled, i);
+		come_to_rest();
+		assert_int_equal(t.settled[i], 1);
+		sb_deadletters_get_stats(sb_deadbox_table(t.core.deadbox), &s);
+		assert_int_equal(s.letters, 1);
+	}
+	assert_int_equal(sb_counted(&slot()->held), 0);
+	audit(0, 0, 0);
+	end();
+}
+
+static void with_pause_it_waits_and_only_the_dead_are_written(void **state)
+{
+	(void)state;
+	begin(1, 1, 8 << 20);
+	slot()->spill_after_ns = UINT64_MAX;
+	hand("one");
+	hand("one");
+	settle_flight(0, 'r');
+	settle_flight(0, 'x');
+	come_to_rest();
+	assert_int_equal(t.n_settled, 1);
+	sb_source_spill(t.source[0], 10);
+	pass_ms(100000);
+	assert_int_equal(t.n_settled, 1);
+	assert_int_equal(t.flight[0].b->item[0].attempt, 2);
+	settle_flight(0, 'd');
+	come_to_rest();
+	assert_int_equal(t.n_settled, 2);
+	assert_int_equal(sb_counted(&slot()->spilled), 1);
+	audit(2, 1, 1);
+	end();
+}
+
 /* Any outcomes, any order, hardly any memory: each is settled once, and everything is accounted for. */
 static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 {
@@ -470,6 +516,8 @@ int main(void)
 		cmocka_unit_test(what_is_rejected_dies_with_its_number),
 		cmocka_unit_test(what_is_old_or_asked_for_goes_to_the_journal),
 		cmocka_unit_test(what_is_held_at_the_end_stays_with_its_source),
+		cmocka_unit_test(a_message_that_is_no_event_becomes_a_dead_letter_once),
+		cmocka_unit_test(with_pause_it_waits_and_only_the_dead_are_written),
 		cmocka_unit_test(each_is_settled_once_whatever_happens),
 	};
 
