@@ -81,6 +81,8 @@ struct sb_item {
 	struct sb_slice input;        /* JSON text to send */
 	bool input_newlines;          /* input holds raw line ends */
 	const char *rule;             /* interned name; "" for a redrive without a rule */
+	bool transformed;             /* input is the rule's own, not the event without `meta` */
+	bool letter;                  /* a dead letter: input is {"RULE_ARN":…,"ERROR_CODE":…,…,"input":…}, event what it was made of */
 };
 
 struct sb_batch {
@@ -94,6 +96,7 @@ struct sb_target_ops {
 	size_t state_size;             /* zeroed instance state, allocated by the framework: t->state */
 	size_t conf_size;
 	const struct sb_field *fields; /* rows of the connector's own key (`function:`), decoded into t->conf */
+	uint32_t concurrency;          /* where the configuration names none; 0: the framework's own default */
 	/* What rows cannot say. Adds its findings to d->diags; -1 when it added errors. May be NULL. */
 	int (*check)(struct sb_decode *d, const struct sb_node *at, void *conf);
 

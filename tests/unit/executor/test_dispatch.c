@@ -83,18 +83,21 @@ static void the_connector_sees_what_it_needs(void **state)
 	world_append(&w, 0, 0, 20);             /* 1: has meta, which it must not get */
 	world_append(&w, 0, SB_OWED_ALONE, 20); /* 2: none; the event itself is the bare form */
 	world_append(&w, 0, SB_OWED_INPUT, 20); /* 3: its own input, with a line end */
+	world_append(&w, 0, SB_OWED_FINAL, 20); /* 4: a dead letter */
 	world_flush(&w);
 	it = w.flight[0]->item;
 	assert_true(sb_slice_eq_str(it->input, "{\"n\":1,\"detail\":\"xxxxxxxxxxxxxxxxxxxx\"}"));
 	assert_int_equal(it->deadline_wall_ms, WALL_MS + 5000);
-	assert_false(it->alone || it->input_newlines);
+	assert_false(it->alone || it->input_newlines || it->transformed || it->letter);
 	assert_string_equal(it->rule, "r");
 	it = w.flight[1]->item;
 	assert_ptr_equal(it->input.p, it->event->json);
 	assert_true(it->alone);
 	it = w.flight[2]->item;
 	assert_true(sb_slice_eq_str(it->input, "in 3\n"));
-	assert_true(it->input_newlines);
+	assert_true(it->input_newlines && it->transformed);
+	it = w.flight[3]->item;
+	assert_true(it->letter);
 	world_done(&w);
 }
 
