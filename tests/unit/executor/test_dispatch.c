@@ -378,6 +378,35 @@ static void old_ones_die_in_the_queue_even_while_it_is_paused(void **state)
 	world_done(&w);
 }
 
+static void with_refuse_an_old_queue_takes_nothing_more_and_keeps_what_it_has(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	p.max_queue_age_ms = 60000;
+	p.on_full = SB_ON_FULL_REFUSE;
+	world_init(&w, &p, 1, 100);
+	add(&w, 4);
+	pass_ms(&w, 100000); /* those in flight are not in the queue, whatever their age */
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	add(&w, 2);
+	pass_ms(&w, 59999);
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	pass_ms(&w, 1);
+	assert_false(sb_dispatch_reserve(w.d, 1));
+	pass_ms(&w, 100000);
+	assert_int_equal(w.dead, 0);
+	world_settle(&w, 0, SB_DELIVERED);
+	assert_false(sb_dispatch_reserve(w.d, 1)); /* the second is as old */
+	world_settle(&w, 0, SB_DELIVERED);
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	settle_all(&w, SB_DELIVERED);
+	assert_int_equal(w.dead, 0);
+	sb_dispatch_unreserve(w.d, 3);
+	world_done(&w);
+}
+
 /* ------------------------------------------------------------------------------------------------ breaker, release */
 
 static void an_unreachable_target_is_left_alone_then_probed(void **state)
@@ -685,6 +714,7 @@ int main(void)
 		cmocka_unit_test(stillborn_ones_are_buried_with_what_they_bring),
 		cmocka_unit_test(a_final_delivery_never_dies),
 		cmocka_unit_test(old_ones_die_in_the_queue_even_while_it_is_paused),
+		cmocka_unit_test(with_refuse_an_old_queue_takes_nothing_more_and_keeps_what_it_has),
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
 		cmocka_unit_test(an_unreachable_target_may_ask_for_a_longer_pause),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),
