@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real redis-server for the tests: one process, a unix socket and a free port, in a scratch folder.
+
+`with Server() as redis:` is a running one; `redis("XADD", "s", "*", "k", "v")` speaks to it. Server(appendonly="yes") survives kill(),
+Server(replica_of=other) follows another. Any row of redis.conf can be given, with `_` for `-`.
+"""
+import ctypes
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+START_S = 30  # 20 ms on an idle machine
+
+
+class Error(Exception):
+    """What the server answers with a minus."""
+
+
+class Client:
+    """As much of the protocol (RESP2) as the tests need. An answer that is an error is raised."""
+
+    def __init__(self, path, timeout=START_S):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout)
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
+        self.file = self.socket.makefile("rb")
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def send(self, *words):
+        parts = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+
+    def answer(self):
+        line = self.file.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("the server has hung up")
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"-":
+            return Error(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            return None if int(rest) < 0 else self.file.read(int(rest) + 2)[:-2].decode("utf-8", "surrogateescape")
+        if kind == b"*":
+            return None if int(rest) < 0 else [self.answer() for _ in range(int(rest))]
+        return rest.decode()
+
+    def __call__(self, *words):
+        self.send(*words)
+        answer = self.answer()
+        if isinstance(answer, Error):
+            raise answer
+        return answer
+
+    def pipeline(self, commands):
+        """Many commands at one go; their answers."""
+        commands = list(commands)
+        for at in range(0, len(commands), 500):
+            for words in commands[at:at + 500]:
+                self.send(*words)
+            for _ in commands[at:at + 500]:
+                answer = self.answer()
+                if isinstance(answer, Error):
+                    raise answer
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server outlives its test
+
+
+class Server:
+    def __init__(self, replica_of=None, **rows):
+        if not shutil.which("redis-server"):
+            raise unittest.SkipTest("redis-server is not installed: deploy/install-deps test")
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-redis-"))
+        self.path, self.log, self.port = self.folder / "redis.sock", self.folder / "redis.log", free_port()
+        self.rows = {"save": "", "appendonly": "no", **{k.replace("_", "-"): v for k, v in rows.items()}}
+        if replica_of:
+            self.rows["replicaof"] = f"127.0.0.1 {replica_of.port}"
+        self.process = self.client = None
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def unix_url(self):
+        return f"unix:{self.path}"
+
+    def configuration(self):
+        fixed = {"port": self.port, "bind": "127.0.0.1", "unixsocket": self.path, "dir": self.folder, "daemonize": "no",
+                 "repl-diskless-sync-delay": 0}
+        return "".join(f"{k} {v if v != '' else chr(34) * 2}\n" for k, v in {**fixed, **self.rows}.items())
+
+    def launch(self):
+        (self.folder / "redis.conf").write_text(self.configuration())
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(["redis-server", str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent)
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"redis-server ended with {self.process.returncode}\n{self.log.read_text()[-4000:]}")
+        try:
+            self.client = Client(self.path)
+            self.client("PING")
+            return True
+        except Error as e:  # NOAUTH and the like are answers too; LOADING is not
+            return not str(e).startswith("LOADING")
+        except OSError:
+            return False
+
+    def start(self):
+        self.launch()
+        end = time.monotonic() + START_S
+        while not self.answers():
+            if time.monotonic() > end:
+                raise AssertionError(f"redis-server did not start in {START_S} s\n{self.log.read_text()[-4000:]}")
+            time.sleep(0.01)
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.client:
+            self.client.close()
+            self.client = None
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            self.process.send_signal(signal.SIGCONT)
+            self.process.wait(START_S)
+
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def freeze(self):
+        """The connections stay, and nobody answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *_):
+        self.close()
+
+    # ------------------------------------------------------------------------------------------ speaking
+
+    def __call__(self, *words):
+        return self.client(*words)
+
+    def fill(self, stream, entries):
+        """XADD of every dict of fields."""
+        self.client.pipeline([("XADD", stream, "*", *(x for kv in e.items() for x in kv)) for e in entries])
+
+    def entries(self, stream):
+        """Everything that is in the stream now: (id, fields)."""
+        return [(i, dict(zip(f[::2], f[1::2]))) for i, f in self("XRANGE", stream, "-", "+")]
+
+    def pending(self, stream, group):
+        return self("XPENDING", stream, group)[0]
