@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "redis.h"
+
+const struct sb_connector sb_connector_redis = {
+	.type = "redis",
+	.summary = "Redis Streams: entries become events, deliveries become entries",
+	.target = &rds_target_ops,
+};

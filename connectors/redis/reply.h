@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_CONNECTORS_REDIS_REPLY_H
+#define SB_CONNECTORS_REDIS_REPLY_H
+
+#include <hiredis/hiredis.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "broker/base/mem.h"
+
+/*
+ * Replies in pool memory: a warm reader allocates nothing. What a server may make us allocate is bounded: beyond RDS_STRING_MAX
+ * bytes in one string or RDS_ELEMENTS_MAX in one array the connection ends.
+ */
+#define RDS_STRING_MAX (64u << 20)
+#define RDS_ELEMENTS_MAX (1u << 20)
+extern redisReplyObjectFunctions rds_reply_functions;
+
+static inline bool rds_is_error(const redisReply *r)
+{
+	return r->type == REDIS_REPLY_ERROR;
+}
+
+/* Status, string or error. */
+static inline struct sb_slice rds_text(const redisReply *r)
+{
+	return sb_slice(r->str, r->str ? r->len : 0);
+}
+
+static inline bool rds_is_array(const redisReply *r, size_t least)
+{
+	return r->type == REDIS_REPLY_ARRAY && r->elements >= least;
+}
+
+#endif
