@@ -9,6 +9,8 @@
 #define ROUTES_MAX 65536u
 #define GENERATION_MAX (64u << 20)
 #define CHECKPOINT_FORMAT 1
+/* Deliveries whose EVENTs are damaged, between two that are not: more than a segment's bytes can owe is nonsense. */
+#define LOST_MAX (1u << 26)
 
 void sb_state_init(struct sb_state *s)
 {
@@ -50,6 +52,8 @@ struct sb_seg_state *sb_state_add_segment(struct sb_state *s, uint64_t number, u
 	}
 	if (!s->base_dno)
 		s->base_dno = first_dno;
+	else
+		first_dno = SB_MAX(first_dno, s->next_dno); /* numbers never go back */
 	s->seg[s->n_segs] = (struct sb_seg_state){ .number = number, .first_dno = first_dno };
 	return &s->seg[s->n_segs++];
 }
@@ -220,31 +224,39 @@ static int finish(struct sb_state *s, uint64_t dno)
 
 /* ------------------------------------------------------------------------------------------------ records */
 
-static int apply_event(struct sb_state *s, struct sb_slice payload)
+static bool owes_what_it_says(const struct sb_event_view *ev)
 {
-	struct sb_seg_state *seg = &s->seg[s->n_segs - 1];
-	struct sb_event_view ev;
+	struct sb_slice owed = ev->owed;
 	struct sb_owed_view o;
-	struct sb_slice owed;
 	uint32_t n = 0;
 	int r;
 
-	if (sb_event_view(payload, &ev) < 0)
+	while ((r = sb_owed_next(&owed, &o)) == 1)
+		n++;
+	return r == 0 && n == ev->n_owed;
+}
+
+static int apply_event(struct sb_state *s, struct sb_slice payload)
+{
+	struct sb_seg_state *seg = &s->seg[s->n_segs - 1];
+	uint64_t expected = seg->first_dno + seg->n, n;
+	struct sb_event_view ev;
+	struct sb_owed_view o;
+	struct sb_slice owed;
+
+	if (sb_event_view(payload, &ev) < 0 || !owes_what_it_says(&ev))
 		return -1;
-	if (ev.first_dno != seg->first_dno + seg->n) {
-		if (ev.first_dno < seg->first_dno + seg->n)
-			return -1;
-		lose(s, seg, ev.first_dno - seg->first_dno - seg->n); /* a damaged EVENT was between */
-	}
+	if (ev.first_dno < expected || ev.first_dno - expected > LOST_MAX)
+		return -1;
+	if (ev.first_dno != expected)
+		lose(s, seg, ev.first_dno - expected); /* a damaged EVENT was between */
+	n = ev.n_owed;
 	owed = ev.owed;
-	while ((r = sb_owed_next(&owed, &o)) == 1) {
+	while (sb_owed_next(&owed, &o) == 1) {
 		uint32_t i = sb_state_route_at(s, o.route, ev.origin, o.rule, o.target);
 
 		s->route[i].accepted++;
-		n++;
 	}
-	if (r < 0 || n != ev.n_owed)
-		return -1;
 	if (n == 0) {
 		uint32_t i = sb_state_route(s, ev.origin, SB_SLICE(""), SB_SLICE(""));
 
