@@ -46,7 +46,7 @@ struct sb_shard *sb_shard_new(struct sb_core *core, unsigned index, bool with_fd
 	}
 	sb_rand_seed(&s->rand, seed);
 	s->uuids.rand = &s->rand;
-	s->env = (struct sb_env){ .clock = core->clock, .rand = &s->rand, .shard = index };
+	s->env = (struct sb_env){ .clock = core->clock, .rand = &s->rand, .shard = index, .n_shards = core->n_shards };
 	s->wishes.max = SIZE_MAX;
 	sb_list_init(&s->free_frames);
 	sb_list_init(&s->slots);

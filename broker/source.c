@@ -74,6 +74,31 @@ void sb_source_spill(struct sb_source *s, size_t n)
 	sb_receipts_spill(unit_of(s), n);
 }
 
+/* "source/NAME/key": names have no slash. */
+static struct sb_slice memory_key(struct sb_source *s, struct sb_slice key)
+{
+	struct sb_buf *out = &unit_of(s)->shard->scratch;
+
+	sb_buf_clear(out);
+	sb_buf_addf(out, "source/%s/%.*s", s->name, SB_SLICE_ARG(key));
+	return sb_buf_slice(out);
+}
+
+void sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
+{
+	int rc = sb_record_position(sb_shard_frames_buf(unit_of(s)->shard), memory_key(s, key), value);
+
+	SB_ASSERT(rc == 0); /* a shard flushes long before its buffer's end */
+}
+
+struct sb_slice sb_source_remembered(struct sb_source *s, struct sb_slice key)
+{
+	const struct sb_recovery *rec = sb_journal_recovery(unit_of(s)->shard->core->journal);
+	const struct sb_slice *found = sb_map_get(&rec->positions, memory_key(s, key));
+
+	return found ? *found : sb_slice(NULL, 0);
+}
+
 bool sb_source_may_settle(struct sb_source *s)
 {
 	return !atomic_load(&unit_of(s)->shard->core->settled);

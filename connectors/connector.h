@@ -31,7 +31,7 @@ struct sb_env {
 	struct sb_rand *rand;
 	struct sb_http_routes *routes; /* paths that this shard's listeners serve; NULL: none */
 	struct sb_procs *procs;        /* starts processes (executor/proc.h); connectors without processes ignore it */
-	unsigned shard;
+	unsigned shard, n_shards;      /* n_shards 0: as 1 */
 };
 
 /* ------------------------------------------------------------------------------------------------ outcomes */
@@ -186,6 +186,12 @@ struct sb_unreadable {
 int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what);
 /* The source wants its place back: the n oldest events that only memory has go to the journal, and are settled by that. */
 void sb_source_spill(struct sb_source *s, size_t n);
+/*
+ * What a source must know after a restart (how far it was, who it was), kept in the journal: the last value of each key counts, and
+ * is durable soon. Keys are the source's own. remembered() tells what was there when the daemon started; n 0: nothing.
+ */
+void sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value);
+struct sb_slice sb_source_remembered(struct sb_source *s, struct sb_slice key);
 /* False: the daemon is stopping, targets are closed and their outcomes recorded: nothing more will be settled. */
 bool sb_source_may_settle(struct sb_source *s);
 /*

@@ -105,6 +105,37 @@ void __wrap_sb_source_spill(struct sb_source *s, size_t n)
 		}
 }
 
+int __wrap_sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what)
+{
+	struct stage *st = stage_of(s);
+	struct group *g;
+
+	if (st->phase != PHASE_OPEN)
+		violated(st, "it buried a message while it was not open");
+	if (held->position.n == 0 || held->position.n > 1024 || what->message.n == 0)
+		violated(st, "a message was buried, and nobody can read where it stood or why");
+	if (st->refuse != SB_TAKEN)
+		return -1;
+	g = keep(st, NULL, 0, held->cookie);
+	g->handed = true;
+	g->epoch = held->epoch;
+	return 0;
+}
+
+void __wrap_sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
+{
+	(void)value;
+	if (key.n == 0)
+		violated(stage_of(s), "it remembers something without a name");
+}
+
+struct sb_slice __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key)
+{
+	(void)s;
+	(void)key;
+	return sb_slice(NULL, 0);
+}
+
 bool __wrap_sb_source_may_settle(struct sb_source *s)
 {
 	(void)s;
