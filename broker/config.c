@@ -272,6 +272,8 @@ static void load_target(struct loader *l, const struct sb_node *at)
 	sb_config_check_ref(l->c, l->decode.diags, "targets", k.dead_letter, sb_node_get(at, "dead_letter"));
 	if (r < 0 || !t->name || !t->conf)
 		return;
+	if (t->connector->target->concurrency && !sb_node_get(at, "concurrency"))
+		k.concurrency = t->connector->target->concurrency;
 	t->keys = dup_of(&l->c->arena, &k, sizeof(k));
 	target_policy(&t->policy, &k);
 	t->order_by = k.order_by.text ? &((const struct sb_target_keys *)t->keys)->order_by : NULL;

@@ -192,7 +192,7 @@ static const struct sb_field max_queue_fields[] = {
 
 const struct sb_field sb_target_fields[] = {
 	SB_F(INT, T, concurrency, .min = 1, .max = 100000, .dflt = "10", .live = true,
-		.doc = "Most attempts at once; exact."),
+		.doc = "Most attempts at once; exact. Of a `kafka` target 1000, when absent: it sends in batches."),
 	SB_F(MS, T, timeout, .min = 1, .max = 86400000, .dflt = "30s", .live = true, .doc = "Of one attempt."),
 	OBJECT("retry", retry_fields, .doc = "Full-jitter exponential back-off.", .live = true),
 	SB_F(PATH, T, order_by, .live = true,

@@ -91,7 +91,8 @@ struct sb_source_unit {
 	struct sb_source_slot *slot;
 	struct sb_shard *shard;
 	struct sb_link link;                 /* in the shard's list, while open */
-	struct sb_link held, leaving;        /* receipts: in memory only, oldest first; and on their way to the journal */
+	/* Receipts: in memory only, oldest first; for which the journal had no room; that are on their way to the journal. */
+	struct sb_link held, waiting, leaving;
 	bool opened, closed;
 };
 

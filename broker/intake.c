@@ -322,7 +322,6 @@ static int put_event(struct intake *in, struct sb_event *ev, struct sb_refusal *
 	if (in->extra) {
 		rec.parent = in->extra->parent;
 		rec.redrive_of = in->extra->redrive_of;
-		rec.position = in->extra->position;
 	}
 	if (sb_record_event(&in->group->append.frames, &rec) < 0) {
 		sb_intake_forget_owed(s, ev);
@@ -386,7 +385,6 @@ static void submit_group(struct intake *in, const struct sb_intake_call *call)
 	g->done = call->done;
 	g->arg = call->arg;
 	g->cookie = call->cookie;
-	g->epoch = call->epoch;
 	sb_intake_group_submit(g);
 }
 
@@ -412,44 +410,6 @@ int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_r
 
 /* ------------------------------------------------------------------------------------------------ held by its source */
 
-/* Order is by the numbers of the journal, and so is what never comes to be tried. */
-static bool needs_a_number(const struct sb_shard *s)
-{
-	for (size_t i = 0; i < s->n_owed; i++)
-		if (s->owed[i].lane || (s->owed[i].flags & SB_OWED_STILLBORN))
-			return true;
-	return false;
-}
-
-static void held_stored(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
-{
-	struct sb_source_unit *u = g->arg;
-
-	sb_count(&u->slot->held, (uint64_t)-1);
-	if (u->closed)
-		return;
-	if (durable)
-		u->source.ops->settled(&u->source, g->cookie, g->epoch);
-	else
-		u->source.ops->refused(&u->source, g->cookie, why);
-}
-
-static int store_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
-{
-	struct sb_intake_extra extra = { .position = held->position };
-	struct sb_intake_call call = { .ev = &ev, .n = 1, .extra = &extra, .done = held_stored, .arg = u,
-		.cookie = held->cookie, .epoch = held->epoch };
-	struct intake in;
-
-	begin_group(&in, u->shard, &call);
-	if (put_event(&in, ev, refusal) < 0) {
-		drop_group(&in);
-		return -1;
-	}
-	submit_group(&in, &call);
-	return 0;
-}
-
 int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
 {
 	struct sb_shard *s = u->shard;
@@ -459,17 +419,12 @@ int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct s
 	refusal->why = SB_TAKEN;
 	if (owe_event(s, ev, NULL, refusal) < 0)
 		return -1;
-	if (needs_a_number(s)) {
-		if (store_held(u, ev, held, refusal) < 0)
-			return -1;
-	} else {
-		for (size_t i = 0; i < s->n_hit_counts; i++)
-			sb_count(s->hit_count[i], 1);
-		sb_count(&s->unmatched, s->n_owed == 0);
-		sb_count(&s->events, 1);
-		sb_receipt_begin(u, ev, held);
-	}
+	for (size_t i = 0; i < s->n_hit_counts; i++)
+		sb_count(s->hit_count[i], 1);
+	sb_count(&s->unmatched, s->n_owed == 0);
+	sb_count(&s->events, 1);
 	sb_count(&u->slot->held, 1);
+	sb_receipt_begin(u, ev, held);
 	return 0;
 }
 

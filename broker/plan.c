@@ -99,6 +99,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 		slot->unit[i].shard = s->core->shard[i];
 		sb_list_init(&slot->unit[i].link);
 		sb_list_init(&slot->unit[i].held);
+		sb_list_init(&slot->unit[i].waiting);
 		sb_list_init(&slot->unit[i].leaving);
 		src->name = c->name;
 		src->ops = c->connector->source;

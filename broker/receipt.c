@@ -7,14 +7,16 @@
 /*
  * The states of a receipt:
  *
- *   OPEN ──> all delivered ──────────────> RECORDED (its DIRECT record is in the turn's frames) ──> settled
- *     └───> stuck, old, asked ──> SPILLING (its EVENT record is with the journal) ──durable──> settled
- *     ^                                │
- *     └──────────── no room ───────────┘
+ *   OPEN ──> all delivered ─────────────────────> RECORDED (its DIRECT record is in the turn's frames) ──> settled
+ *     └───> stuck, old, asked, in order ──> SPILLING (its EVENT record is with the journal) ──durable──> settled
+ *     ^                                         │
+ *     └─────── no room: in a second again ──────┘
  *
  * References: one of the source's shard until it is settled, one for each note that the journal has, one for each mail
  * back that is under way. Whoever lets go last frees it.
  */
+#define ROOM_AGAIN_NS SB_NS_PER_S
+
 enum receipt_state { BUILDING, OPEN, RECORDED, SPILLING, SETTLED };
 
 enum { /* what a ticket tells the source's shard */
@@ -29,8 +31,9 @@ struct ticket {
 	struct sb_receipt *receipt;
 	struct sb_target_slot *slot;
 	const char *rule;
+	uint32_t lane;            /* 0: none; else it is bounced from the beginning */
 	struct sb_slice input;    /* a copy of our own: the delivery may be gone when it is needed */
-	uint8_t flags;            /* SB_OWED_INPUT or 0 */
+	uint8_t flags;            /* SB_OWED_* */
 	bool as_begun;            /* as the EVENT record says */
 	atomic_uint said;         /* SAID_*: not yet heard */
 	/* the target's shard: */
@@ -172,7 +175,7 @@ static void on_note(struct sb_mail *m)
 		return;
 	}
 	if (!dl) {
-		dl = sb_delivery_new(d, sb_event_ref(r->ev), t->rule, t->note.ordinal, 0, t->flags, (char *)t->input.p,
+		dl = sb_delivery_new(d, sb_event_ref(r->ev), t->rule, t->note.ordinal, t->lane, t->flags, (char *)t->input.p,
 			(uint32_t)t->input.n);
 		t->input = (struct sb_slice){ 0 }; /* moved */
 	}
@@ -201,9 +204,9 @@ static void spilled(struct sb_intake_group *g, bool durable, const struct sb_ref
 	for (uint32_t i = 0; i < r->n; i++)
 		unref(r); /* the notes' */
 	r->state = OPEN;
-	r->since_ns = sb_mono_ns(shard_of(r)->core->clock); /* not at once again */
+	r->since_ns = sb_mono_ns(shard_of(r)->core->clock);
 	sb_list_unlink(&r->link);
-	sb_list_push_back(&r->unit->held, &r->link);
+	sb_list_push_back(&r->unit->waiting, &r->link);
 	if (r->left == 0)
 		record(r);
 }
@@ -212,7 +215,7 @@ static void owe_ticket(struct sb_shard *s, struct ticket *t, uint32_t ordinal, s
 {
 	t->as_begun = !t->bounced;
 	t->note = (struct sb_handover){ .mail.run = on_note, .home = &t->slot->home->mail, .ordinal = ordinal, .next = next };
-	s->owed[ordinal] = (struct sb_owed){ .rule = t->rule, .target = t->slot->name, .input = t->input,
+	s->owed[ordinal] = (struct sb_owed){ .rule = t->rule, .target = t->slot->name, .lane = t->lane, .input = t->input,
 		.flags = (uint8_t)(t->flags | (t->as_begun ? SB_OWED_BEGUN : 0)) };
 }
 
@@ -261,25 +264,31 @@ void sb_receipts_spill(struct sb_source_unit *u, size_t n)
 		spill_if_open(sb_receipt_of_link(u->held.next));
 }
 
-static uint64_t due_of(const struct sb_source_unit *u)
+static uint64_t due_of(const struct sb_link *head, uint64_t after_ns)
 {
-	const struct sb_receipt *r;
+	const struct sb_receipt *r = sb_list_empty(head) ? NULL : SB_CONTAINER(head->next, struct sb_receipt, link);
 
-	if (sb_list_empty(&u->held))
-		return UINT64_MAX;
-	r = SB_CONTAINER(u->held.next, struct sb_receipt, link);
-	return u->slot->spill_after_ns < UINT64_MAX - r->since_ns ? r->since_ns + u->slot->spill_after_ns : UINT64_MAX;
+	return r && after_ns < UINT64_MAX - r->since_ns ? r->since_ns + after_ns : UINT64_MAX;
+}
+
+static void spill_due(struct sb_link *head, uint64_t after_ns, uint64_t now_ns)
+{
+	while (due_of(head, after_ns) <= now_ns)
+		spill_if_open(sb_receipt_of_link(head->next));
+}
+
+static bool stopping(const struct sb_shard *s)
+{
+	return atomic_load_explicit(&s->core->stopping, memory_order_relaxed);
 }
 
 void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns)
 {
-	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
-		return;
-	for (struct sb_link *l = s->units.next; l != &s->units; l = l->next) {
+	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
 		struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
 
-		while (u->slot->spill_after_ns != UINT64_MAX && due_of(u) <= now_ns)
-			sb_receipts_spill(u, 1);
+		spill_due(&u->held, u->slot->spill_after_ns, now_ns);
+		spill_due(&u->waiting, ROOM_AGAIN_NS, now_ns);
 	}
 }
 
@@ -287,10 +296,12 @@ uint64_t sb_receipts_next_due(const struct sb_shard *s)
 {
 	uint64_t first = UINT64_MAX;
 
-	if (atomic_load_explicit(&s->core->stopping, memory_order_relaxed))
-		return first;
-	for (struct sb_link *l = s->units.next; l != &s->units; l = l->next)
-		first = SB_MIN(first, due_of(SB_CONTAINER(l, struct sb_source_unit, link)));
+	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
+		const struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
+
+		first = SB_MIN(first, due_of(&u->held, u->slot->spill_after_ns));
+		first = SB_MIN(first, due_of(&u->waiting, ROOM_AGAIN_NS));
+	}
 	return first;
 }
 
@@ -393,15 +404,22 @@ static char *pool_copy(struct sb_slice s)
 static void take_ticket(struct sb_receipt *r, uint32_t i, const struct sb_owed *o, struct sb_target_slot *slot)
 {
 	struct ticket *t = &r->ticket[i];
-	char *input = NULL;
 
-	*t = (struct ticket){ .receipt = r, .slot = slot, .rule = o->rule, .flags = o->flags };
+	*t = (struct ticket){ .receipt = r, .slot = slot, .rule = o->rule, .flags = o->flags, .lane = o->lane };
 	atomic_init(&t->said, 0);
-	if (o->flags & SB_OWED_INPUT) {
+	if (o->flags & SB_OWED_INPUT)
 		t->input = o->input;
-		input = pool_copy(o->input);
-	}
-	t->dl = sb_delivery_new(slot->dispatch, sb_event_ref(r->ev), o->rule, i, 0, o->flags, input, (uint32_t)o->input.n);
+	/* Order is by the numbers of the journal, and so is what never comes to be tried. */
+	t->bounced = o->lane || (o->flags & SB_OWED_STILLBORN);
+}
+
+static void make_delivery(struct ticket *t)
+{
+	const struct sb_receipt *r = t->receipt;
+	char *input = t->flags & SB_OWED_INPUT ? pool_copy(t->input) : NULL;
+
+	t->dl = sb_delivery_new(t->slot->dispatch, sb_event_ref(r->ev), t->rule, (uint32_t)(t - r->ticket), 0, t->flags, input,
+		(uint32_t)t->input.n);
 	t->dl->ticket = t;
 }
 
@@ -409,6 +427,7 @@ static void send_out(struct ticket *t)
 {
 	struct sb_receipt *r = t->receipt;
 
+	make_delivery(t);
 	if (t->slot->home == shard_of(r)) {
 		offer(t);
 		return;
@@ -440,10 +459,17 @@ static struct sb_receipt *receipt_new(struct sb_source_unit *u, struct sb_event 
 void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held)
 {
 	struct sb_receipt *r = receipt_new(u, ev, held);
+	bool at_once = false; /* to the journal */
 
 	sb_list_push_back(&u->held, &r->link);
 	for (uint32_t i = 0; i < r->n; i++)
-		send_out(&r->ticket[i]);
+		at_once = at_once || r->ticket[i].bounced;
+	for (uint32_t i = 0; i < r->n; i++) {
+		r->ticket[i].bounced = at_once;
+		if (!at_once)
+			send_out(&r->ticket[i]);
+	}
+	r->wants_spill = r->wants_spill || at_once;
 	r->state = OPEN;
 	if (r->left == 0)
 		record(r);
@@ -484,6 +510,6 @@ void sb_receipts_drop(struct sb_source_unit *u)
 {
 	struct sb_link *l;
 
-	while ((l = sb_list_pop_front(&u->held)) || (l = sb_list_pop_front(&u->leaving)))
+	while ((l = sb_list_pop_front(&u->held)) || (l = sb_list_pop_front(&u->waiting)) || (l = sb_list_pop_front(&u->leaving)))
 		unref(sb_receipt_of_link(l));
 }

@@ -18,7 +18,7 @@
  */
 struct sb_receipt;
 
-/* The event with what shard->owed says; both move in. None of it has a lane or is stillborn. */
+/* The event with what shard->owed says; both move in. With a lane, or a delivery that cannot be tried, it is journaled at once. */
 void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held);
 /* A message of which no event can be made: a dead letter, then settled. -1: there is no room for dead letters now. */
 int sb_receipt_bury(struct sb_source_unit *u, const struct sb_held *held, const struct sb_unreadable *what);

@@ -77,7 +77,6 @@ struct sb_intake_group {
 	struct sb_link link;
 	struct sb_shard *shard;
 	uint64_t cookie;
-	uint32_t epoch;
 	bool notes;     /* its handovers are a receipt's, not deliveries */
 	size_t n;
 	sb_counter **tally; /* what goes up by one when the group is durable: a refused event has matched nothing */
@@ -90,7 +89,6 @@ void sb_intake_group_free(struct sb_intake_group *g);
 struct sb_intake_extra {
 	struct sb_slice parent;     /* receipt text of the event it came from */
 	struct sb_slice redrive_of; /* dead letter's id */
-	struct sb_slice position;   /* where its source has it */
 };
 
 /*
@@ -112,7 +110,6 @@ struct sb_intake_call {
 	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
 	void *arg;                           /* comes back as g->arg */
 	uint64_t cookie;
-	uint32_t epoch;
 };
 int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_refusal *refusal);
 /*
@@ -123,7 +120,7 @@ int sb_intake_again(struct sb_shard *s, struct sb_slice json, const char *bus, c
 	struct sb_err *err);
 /*
  * One event that its source keeps until it is settled: delivered from memory, and into the journal only when it must. For
- * sb_source_hand. 0: the event moved in; settled or refused follows.
+ * sb_source_hand. 0: the event moved in; settled follows.
  */
 int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal);
 

@@ -81,6 +81,8 @@ struct sb_item {
 	struct sb_slice input;        /* JSON text to send */
 	bool input_newlines;          /* input holds raw line ends */
 	const char *rule;             /* interned name; "" for a redrive without a rule */
+	bool transformed;             /* input is the rule's own, not the event without `meta` */
+	bool letter;                  /* a dead letter: input is {"RULE_ARN":…,"ERROR_CODE":…,…,"input":…}, event what it was made of */
 };
 
 struct sb_batch {
@@ -94,6 +96,7 @@ struct sb_target_ops {
 	size_t state_size;             /* zeroed instance state, allocated by the framework: t->state */
 	size_t conf_size;
 	const struct sb_field *fields; /* rows of the connector's own key (`function:`), decoded into t->conf */
+	uint32_t concurrency;          /* where the configuration names none; 0: the framework's own default */
 	/* What rows cannot say. Adds its findings to d->diags; -1 when it added errors. May be NULL. */
 	int (*check)(struct sb_decode *d, const struct sb_node *at, void *conf);
 
@@ -162,8 +165,8 @@ struct sb_source;
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal);
 /*
  * Hand over one event that the source itself keeps until it is settled (a Kafka record, a pending Redis entry). 0: taken, the
- * reference moves, and exactly one of ops->settled(cookie, epoch) or ops->refused(cookie) follows, never from within
- * this call; unless the source is closed before. Settled: every delivery is finished and recorded, or the event is in the
+ * reference moves, and ops->settled(cookie, epoch) follows once, never from within this call; unless the source is closed
+ * before. Settled: every delivery is finished and recorded, or the event is in the
  * journal; the source may let go of it. -1: not taken, as for emit; SB_REFUSE_FULL and _STOPPING: offer it again later.
  */
 struct sb_held {
@@ -221,7 +224,7 @@ struct sb_source_ops {
 	void (*pause)(struct sb_source *s, bool on);
 	/* The group is durable here. HTTP answers 202 now; NULL where nobody waits for it. */
 	void (*accepted)(struct sb_source *s, uint64_t cookie);
-	/* The group, or the event that was handed over, was not stored after all; nothing of it will be delivered. */
+	/* The group was not stored after all; nothing of it will be delivered. NULL where nothing is emitted. */
 	void (*refused)(struct sb_source *s, uint64_t cookie, const struct sb_refusal *why);
 	/* An event that was handed over is settled: in any order. A source with positions feeds its watermark. NULL: never hands. */
 	void (*settled)(struct sb_source *s, uint64_t cookie, uint32_t epoch);

@@ -231,6 +231,8 @@ struct sb_batch *sb_delivery_pack(struct sb_delivery *dl, uint64_t deadline_mono
 		.input = bare ? bare_form(dl) : dl->input,
 		.rule = dl->rule,
 	};
+	dl->item.transformed = !bare;
+	dl->item.letter = (dl->flags & SB_OWED_FINAL) != 0;
 	dl->item.input_newlines = bare ? dl->ev->newlines : has_newlines(dl->input);
 	dl->batch = (struct sb_batch){ .n = 1, .item = &dl->item };
 	return &dl->batch;

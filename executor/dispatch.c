@@ -21,7 +21,10 @@
 
 static void reserve_limit(struct sb_dispatch *d)
 {
+	uint64_t age = d->policy.on_full == SB_ON_FULL_REFUSE ? d->policy.max_queue_age_ms : 0;
+
 	atomic_store_explicit(&d->max_reserved, d->policy.max_queue_bytes, memory_order_relaxed); /* a lone number */
+	atomic_store_explicit(&d->refuse_age_ms, age, memory_order_relaxed);                       /* likewise */
 }
 
 struct sb_dispatch *sb_dispatch_new(
@@ -176,11 +179,22 @@ bool sb_dispatch_make_room(struct sb_dispatch *d, uint64_t need, bool lanes)
 	return fits(d, need);
 }
 
+/* With on_full: refuse the age of the queue closes it; nothing in it dies of that. */
+static bool too_old(const struct sb_dispatch *d)
+{
+	uint64_t age = atomic_load_explicit(&d->refuse_age_ms, memory_order_relaxed);
+	uint64_t since = age ? atomic_load_explicit(&d->oldest_fresh_ms, memory_order_relaxed) : 0;
+
+	return since && sb_dispatch_wall(d) >= since + age;
+}
+
 bool sb_dispatch_reserve(struct sb_dispatch *d, uint64_t bytes)
 {
 	uint64_t max = atomic_load_explicit(&d->max_reserved, memory_order_relaxed);
 	uint_fast64_t have = atomic_load_explicit(&d->reserved, memory_order_relaxed);
 
+	if (too_old(d))
+		return false;
 	/* relaxed: the sum guards no other memory */
 	do
 		if (max && (bytes > max || have > max - bytes))

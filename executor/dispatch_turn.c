@@ -38,16 +38,30 @@ static struct sb_delivery *first_of(const struct sb_link *head)
 	return sb_list_empty(head) ? NULL : SB_CONTAINER(head->next, struct sb_delivery, link);
 }
 
+/* After which it dies in the queue, untried; 0: never. With on_full: refuse it is the sender who hears of it. */
+static uint64_t queue_age_ms(const struct sb_dispatch *d)
+{
+	return d->policy.on_full == SB_ON_FULL_REFUSE ? 0 : d->policy.max_queue_age_ms;
+}
+
 /* When the first in the queue gets too old for it. */
 static void wish_for_queue_age(struct sb_dispatch *d)
 {
 	const struct sb_delivery *dl = first_of(&d->fresh);
-	uint64_t age;
+	uint64_t most = queue_age_ms(d), age;
 
-	if (!d->policy.max_queue_age_ms || !dl || sb_dispatch_never_dies(d, dl))
+	if (!most || !dl || sb_dispatch_never_dies(d, dl))
 		return;
-	age = SB_MIN(sb_dispatch_age_ms(d, dl), d->policy.max_queue_age_ms);
-	wish(d, sb_dispatch_now(d) + (d->policy.max_queue_age_ms - age) * SB_NS_PER_MS);
+	age = SB_MIN(sb_dispatch_age_ms(d, dl), most);
+	wish(d, sb_dispatch_now(d) + (most - age) * SB_NS_PER_MS);
+}
+
+/* For sb_dispatch_reserve, on whatever thread. */
+static void tell_queue_age(struct sb_dispatch *d)
+{
+	const struct sb_delivery *dl = first_of(&d->fresh);
+
+	atomic_store_explicit(&d->oldest_fresh_ms, dl ? dl->received_ms : 0, memory_order_relaxed); /* a lone number */
 }
 
 /* The oldest in memory, if it waits for its turn: the others are looked at when they come back to the queue. */
@@ -223,7 +237,7 @@ static void bury_doomed(struct sb_dispatch *d)
 /* Has it waited too long? An untried one in the queue; and behind a target that cannot be reached anybody. */
 static bool outlived(const struct sb_dispatch *d, struct sb_delivery *dl)
 {
-	uint64_t queue_age = d->policy.max_queue_age_ms;
+	uint64_t queue_age = queue_age_ms(d);
 
 	if (sb_dispatch_never_dies(d, dl))
 		return false;
@@ -247,7 +261,7 @@ static void bury_outlived(struct sb_dispatch *d)
 {
 	struct sb_delivery *dl;
 
-	while (d->policy.max_queue_age_ms && !d->n_held && (dl = first_of(&d->fresh)) && outlived(d, dl)) {
+	while (queue_age_ms(d) && !d->n_held && (dl = first_of(&d->fresh)) && outlived(d, dl)) {
 		unqueue(d, dl);
 		sb_dispatch_die(d, dl);
 	}
@@ -339,6 +353,7 @@ void sb_dispatch_pump(struct sb_dispatch *d)
 	d->pumping = false;
 	if (!d->draining)
 		sb_dispatch_read(d);
+	tell_queue_age(d);
 	rearm(d);
 }
 

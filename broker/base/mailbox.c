@@ -13,9 +13,14 @@ int sb_mailbox_init(struct sb_mailbox *mb, bool with_fd)
 {
 	atomic_init(&mb->head, NULL);
 	mb->fd = -1;
-	if (with_fd)
-		mb->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	return with_fd && mb->fd < 0 ? -1 : 0;
+	return with_fd ? sb_mailbox_add_fd(mb) : 0;
+}
+
+int sb_mailbox_add_fd(struct sb_mailbox *mb)
+{
+	SB_ASSERT(mb->fd < 0);
+	mb->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return mb->fd < 0 ? -1 : 0; /* what is in the box already needs no wake-up: who waits looks first */
 }
 
 void sb_mailbox_done(struct sb_mailbox *mb)

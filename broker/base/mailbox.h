@@ -26,6 +26,8 @@ struct sb_mailbox {
 };
 
 int sb_mailbox_init(struct sb_mailbox *mb, bool with_fd); /* 0, or -1 with errno */
+/* For a box that gets a sleeping receiver only later. Before that thread starts, and while nobody posts. 0, or -1 with errno. */
+int sb_mailbox_add_fd(struct sb_mailbox *mb);
 void sb_mailbox_done(struct sb_mailbox *mb);              /* must be empty */
 void sb_mailbox_post(struct sb_mailbox *mb, struct sb_mail *m);
 /* Runs every mail that is there now, oldest first; those posted meanwhile wait for the next call. Returns how many. */

@@ -7,6 +7,19 @@
 #include "broker/cli/output.h"
 #include "broker/journal/journal.h"
 
+static json_t *damage_json(const struct sb_audit *a)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < a->n_damage; i++) {
+		const struct sb_audit_damage *d = &a->damage[i];
+
+		json_array_append_new(list, json_pack("{s:I,s:I,s:I}", "segment", (json_int_t)d->segment, "from",
+						    (json_int_t)d->from, "to", (json_int_t)d->to));
+	}
+	return list;
+}
+
 static json_t *audit_json(const struct sb_audit *a)
 {
 	json_t *routes = json_array();
@@ -24,12 +37,13 @@ static json_t *audit_json(const struct sb_audit *a)
 			json_array_append_new(routes, json_pack("{s:s,s:s,s:s,s:I}", "source", r->source, "rule", "",
 							      "target", "", "unmatched", (json_int_t)r->accepted));
 	}
-	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "v", 1, "events",
+	return json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o,s:o}", "v", 1, "events",
 		(json_int_t)a->events, "unmatched", (json_int_t)a->unmatched, "accepted", (json_int_t)a->accepted,
 		"delivered", (json_int_t)a->delivered, "dead_lettered", (json_int_t)a->dead, "in_flight",
 		(json_int_t)a->in_flight, "double_results", (json_int_t)a->double_results, "unknown_results",
 		(json_int_t)a->unknown_results, "corrupt_records", (json_int_t)a->corrupt_records, "torn_bytes",
-		(json_int_t)a->torn_bytes, "adds_up", a->adds_up, "why_not", a->why_not, "routes", routes);
+		(json_int_t)a->torn_bytes, "missing_segments", (json_int_t)a->missing_segments, "adds_up", a->adds_up, "why_not",
+		a->why_not, "damage", damage_json(a), "routes", routes);
 }
 
 static void print_routes(struct sb_cli *cli, const struct sb_audit *a)
@@ -62,6 +76,23 @@ static void print_routes(struct sb_cli *cli, const struct sb_audit *a)
 	sb_table_done(&t);
 }
 
+static void print_damage(struct sb_cli *cli, const struct sb_audit *a)
+{
+	if (a->corrupt_records)
+		fprintf(cli->out, "%" PRIu64 " records are damaged\n", a->corrupt_records);
+	for (size_t i = 0; i < a->n_damage; i++) {
+		const struct sb_audit_damage *d = &a->damage[i];
+
+		fprintf(cli->out, "  segment %" PRIu64, d->segment);
+		if (d->to)
+			fprintf(cli->out, ", bytes %" PRIu64 " to %" PRIu64 "\n", d->from, d->to);
+		else
+			fputs(": no copy of its header is whole\n", cli->out);
+	}
+	if (a->missing_segments)
+		fprintf(cli->out, "%" PRIu64 " segments are missing: a recovery set them aside in quarantine/\n", a->missing_segments);
+}
+
 static void print_audit(struct sb_cli *cli, const struct sb_audit *a)
 {
 	print_routes(cli, a);
@@ -71,8 +102,7 @@ static void print_audit(struct sb_cli *cli, const struct sb_audit *a)
 		a->events, a->unmatched, a->accepted, a->delivered, a->dead, a->in_flight);
 	if (a->torn_bytes)
 		fprintf(cli->out, "%" PRIu64 " bytes at the end were never acknowledged\n", a->torn_bytes);
-	if (a->corrupt_records)
-		fprintf(cli->out, "%" PRIu64 " records are damaged\n", a->corrupt_records);
+	print_damage(cli, a);
 	if (a->adds_up)
 		fputs("ok it adds up\n", cli->out);
 	else

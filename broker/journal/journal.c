@@ -123,8 +123,11 @@ static void stop_reader(struct sb_mail *m)
 
 int sb_journal_start(struct sb_journal *j, struct sb_err *err)
 {
-	int e = pthread_create(&j->w.thread, NULL, writer_main, j);
+	int e;
 
+	if (sb_mailbox_add_fd(&j->w.mail) < 0 || sb_mailbox_add_fd(&j->r.mail) < 0)
+		return sb_fail_errno(err, "cannot start the journal's threads");
+	e = pthread_create(&j->w.thread, NULL, writer_main, j);
 	j->w.started = e == 0;
 	if (!e) {
 		e = pthread_create(&j->r.thread, NULL, reader_main, j);
@@ -181,12 +184,8 @@ int sb_journal_open(struct sb_vfs *vfs, const struct sb_clock *clock, const stru
 	pthread_mutex_init(&j->lock, NULL);
 	sb_state_init(&j->w.state);
 	sb_writer_init(j);
-	if (sb_mailbox_init(&j->w.mail, true) < 0 || sb_mailbox_init(&j->r.mail, true) < 0) {
-		sb_fail_errno(err, "journal");
-		j->w.failed = true;
-		journal_free(j);
-		return -1;
-	}
+	sb_mailbox_init(&j->w.mail, false);
+	sb_mailbox_init(&j->r.mail, false);
 	if (sb_recover(j, err) < 0 || sb_writer_first_segment(j, err) < 0) {
 		j->w.failed = true; /* leave the files as they are */
 		journal_free(j);

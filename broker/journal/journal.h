@@ -206,13 +206,21 @@ struct sb_journal_stats {
 void sb_journal_get_stats(struct sb_journal *j, struct sb_journal_stats *ret); /* any thread */
 
 /* Recount from the files alone, for `signalbox audit`; works beside a running daemon as of the last commit. */
+struct sb_audit_damage {
+	uint64_t segment, from, to; /* bytes of its file; 0 to 0: all of it */
+};
+#define SB_AUDIT_DAMAGE 32
 struct sb_audit {
 	struct sb_route_count *route;
 	size_t n;
 	uint64_t events, unmatched, accepted, delivered, dead, in_flight;
 	uint64_t double_results;   /* recorded outcomes beyond the first: must be 0 */
 	uint64_t unknown_results;  /* outcomes of deliveries that were never owed: must be 0 */
-	uint64_t corrupt_records, torn_bytes;
+	uint64_t corrupt_records;
+	struct sb_audit_damage damage[SB_AUDIT_DAMAGE]; /* where, the first of them */
+	size_t n_damage;
+	uint64_t missing_segments; /* numbers without a file: set aside by a recovery */
+	uint64_t torn_bytes;       /* behind the end: never acknowledged, or just being written by a daemon */
 	bool adds_up;              /* checkpoints and recount agree, and the two above are 0 */
 	char why_not[200];
 };

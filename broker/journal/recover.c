@@ -43,51 +43,6 @@ static int damaged(struct recover *r, struct sb_segment_reader *seg)
 	return 0;
 }
 
-/* ------------------------------------------------------------------------------------------------ the torn tail */
-
-/* A GROUP frame behind r->offset says that everything before it was durable. */
-static bool group_behind(struct sb_segment_reader *seg)
-{
-	struct sb_segment_reader probe = *seg;
-	bool found;
-
-	sb_buf_init(&probe.window, (size_t)1 << 30);
-	probe.window_at = 0;
-	found = sb_segment_resync(&probe, UINT64_MAX, SB_REC_GROUP);
-	if (probe.failed)
-		seg->failed = probe.failed;
-	sb_buf_done(&probe.window);
-	return found;
-}
-
-/* Where the newest segment ends: behind its last whole group. */
-static uint64_t find_end(struct sb_segment_reader *seg, uint64_t *ret_torn)
-{
-	uint64_t group_start = seg->offset, group_end = seg->offset;
-	struct sb_frame_at f;
-	int r;
-
-	for (;;) {
-		r = sb_segment_next(seg, UINT64_MAX, &f);
-		if (r == 1) {
-			if (f.type == SB_REC_GROUP) {
-				struct sb_cursor c = sb_cursor_of(f.payload);
-
-				sb_get_u64(&c);
-				sb_get_u64(&c);
-				group_start = f.offset;
-				group_end = f.offset + f.size + sb_get_u64(&c);
-			}
-			continue;
-		}
-		if (!group_behind(seg))
-			break;
-		sb_segment_resync(seg, UINT64_MAX, SB_REC_GROUP);
-	}
-	*ret_torn = r < 0 || seg->offset < group_end ? SB_MAX(seg->offset - group_start, (uint64_t)8) : 0;
-	return seg->offset < group_end ? group_start : seg->offset;
-}
-
 /* ------------------------------------------------------------------------------------------------ first pass */
 
 static void note_redrive(struct recover *r, const struct sb_event_view *ev)
@@ -190,7 +145,7 @@ static int recover_segment(struct recover *r, struct sb_segment_reader *seg, con
 	}
 	if (!next)
 		r->j->vfs->ops->forget(seg->file); /* its last group may be one whose fdatasync failed before we were restarted */
-	end = next && next->number == seg->header.number + 1 ? next->prev_end : find_end(seg, &torn);
+	end = next && next->number == seg->header.number + 1 ? next->prev_end : sb_segment_find_end(seg, &torn);
 	if (sb_segment_check(seg, r->err) < 0)
 		return -1;
 	r->rec->torn_bytes += torn;

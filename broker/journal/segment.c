@@ -243,6 +243,62 @@ bool sb_segment_resync(struct sb_segment_reader *r, uint64_t limit, enum sb_reco
 	return false;
 }
 
+/* ------------------------------------------------------------------------------------------------ tail */
+
+/* A GROUP frame behind r->offset says that everything before it was durable. */
+static bool group_behind(struct sb_segment_reader *r)
+{
+	struct sb_segment_reader probe = *r;
+	bool found;
+
+	sb_buf_init(&probe.window, WINDOW_MAX);
+	probe.window_at = 0;
+	found = sb_segment_resync(&probe, UINT64_MAX, SB_REC_GROUP);
+	if (probe.failed)
+		r->failed = probe.failed;
+	sb_buf_done(&probe.window);
+	return found;
+}
+
+struct extent {
+	uint64_t start, end;
+};
+
+/* The last group that was begun, as its GROUP frame says. */
+static struct extent group_extent(const struct sb_frame_at *f)
+{
+	struct sb_cursor c = sb_cursor_of(f->payload);
+
+	sb_get_u64(&c);
+	sb_get_u64(&c);
+	return (struct extent){ f->offset, f->offset + f->size + sb_get_u64(&c) };
+}
+
+uint64_t sb_segment_find_end(struct sb_segment_reader *r, uint64_t *ret_torn)
+{
+	struct extent group = { r->offset, r->offset };
+	uint64_t again = 0;
+	struct sb_frame_at f;
+	int got;
+
+	for (;;) {
+		got = sb_segment_next(r, UINT64_MAX, &f);
+		if (got == 1) {
+			if (f.type == SB_REC_GROUP)
+				group = group_extent(&f);
+		} else if (!group_behind(r)) {
+			break;
+		} else if (again != r->offset) {
+			again = r->offset; /* it may have been written while we looked */
+			sb_buf_clear(&r->window);
+		} else {
+			sb_segment_resync(r, UINT64_MAX, SB_REC_GROUP);
+		}
+	}
+	*ret_torn = got < 0 || r->offset < group.end ? SB_MAX(r->offset - group.start, (uint64_t)8) : 0;
+	return r->offset < group.end ? group.start : r->offset;
+}
+
 /* ------------------------------------------------------------------------------------------------ list */
 
 struct numbers {

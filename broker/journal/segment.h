@@ -62,6 +62,13 @@ int sb_segment_next(struct sb_segment_reader *r, uint64_t limit, struct sb_frame
 /* Look for the next good frame behind r->offset; true: r->offset is there. */
 bool sb_segment_resync(struct sb_segment_reader *r, uint64_t limit, enum sb_record_type only);
 
+/*
+ * Where a segment ends that no other follows: behind its last whole group. A group that was begun is there wholly or not at all,
+ * and a group behind it proves that it was durable. *ret_torn: bytes behind the end that were never acknowledged. Leaves the
+ * reader anywhere.
+ */
+uint64_t sb_segment_find_end(struct sb_segment_reader *r, uint64_t *ret_torn);
+
 /* All segment numbers in the folder, sorted. *ret is freed by free(). */
 int sb_segment_list(struct sb_vfs *vfs, const char *dir, uint64_t **ret, size_t *n, struct sb_err *err);
 

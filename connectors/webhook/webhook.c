@@ -10,6 +10,7 @@
 #include "connectors/httpsource.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "broker/base/template.h"
 
@@ -54,7 +55,7 @@ static const struct sb_field webhook_fields[] = {
 	SB_F(STR, struct webhook_conf, path, .required = true, .min = 2, .max = 1024,
 		.doc = "Path on every listener that serves webhooks; exact, without a query."),
 	SB_F(STRS, struct webhook_conf, headers,
-		.doc = "Request headers kept in `meta.http.headers`. Absent: content-type, user-agent and x-*, without known credentials."),
+		.doc = "Request headers kept in `meta.http.headers`. Absent: content-type, user-agent and x-*, without credentials and signatures."),
 	SB_F(OBJECT, struct webhook_conf, verify, .sub = verify_fields, .doc = "Refuse requests without a valid signature."),
 	{ 0 },
 };
@@ -63,9 +64,8 @@ static const struct sb_field webhook_fields[] = {
 
 /* Never, not even by name. */
 static const char *const secret_headers[] = { "authorization", "proxy-authorization", "cookie", "set-cookie" };
-/* Credentials that x-* would let in; by name they can be kept. */
-static const char *const credentials[] = { "x-api-key", "x-auth-token", "x-gitlab-token", "x-amz-security-token",
-	"x-telegram-bot-api-secret-token", "x-goog-channel-token", "x-csrf-token" };
+/* Credentials that x-* would let in have one of these in their names (a sender may sign in several ways); by name they can be kept. */
+static const char *const credentials[] = { "signature", "hmac", "token", "secret", "password", "credential", "api-key", "authorization" };
 
 static bool one_of(struct sb_slice name, const char *const *names, size_t n)
 {
@@ -79,7 +79,12 @@ static bool kept_by_default(struct sb_slice name)
 {
 	if (sb_slice_eq_str(name, "content-type") || sb_slice_eq_str(name, "user-agent"))
 		return true;
-	return name.n > 2 && name.p[0] == 'x' && name.p[1] == '-' && !one_of(name, credentials, SB_LEN(credentials));
+	if (name.n <= 2 || name.p[0] != 'x' || name.p[1] != '-')
+		return false;
+	for (size_t i = 0; i < SB_LEN(credentials); i++)
+		if (memmem(name.p, name.n, credentials[i], strlen(credentials[i])))
+			return false;
+	return true;
 }
 
 static bool is_kept(const struct webhook *w, struct sb_slice name)

@@ -347,8 +347,10 @@ static void fake_spawn(struct sb_procs *ps, struct sb_proc *p, const struct sb_p
 	p->impl = k;
 	fp->alive++;
 	fp->most_alive = SB_MAX(fp->most_alive, fp->alive);
+	fp->starting = spec;
 	if (fp->start)
 		act = fp->start(fp->arg);
+	fp->starting = NULL;
 	k->ignores_term = act.ignores_term;
 	begin(k, &act);
 }

@@ -58,6 +58,7 @@ struct sb_fakeprocs {
 	void *arg;
 	struct sb_fake_act (*start)(void *arg);
 	struct sb_fake_act (*request)(void *arg, const struct sb_fake_request *rq);
+	const struct sb_proc_spec *starting; /* while start() is asked */
 	size_t pipe_bytes;   /* what one write takes before it waits for writable; 0: everything */
 	/* What the test may look at. */
 	unsigned spawned, alive, most_alive, requests;

@@ -4,7 +4,8 @@
 import source
 
 # Below these, folders are data or mirror others.
-LEAVES = ("tests/unit/", "tests/fuzz/", "tests/cli/", "tests/integration/", "tests/support/", "tests/bench/", "tests/conformance/", "deploy/", "docs/", "schemas/")
+LEAVES = ("tests/unit/", "tests/fuzz/", "tests/cli/", "tests/integration/", "tests/support/", "tests/bench/", "tests/conformance/",
+          "tests/simulation/", "deploy/", "docs/", "schemas/")
 
 
 def check(root):

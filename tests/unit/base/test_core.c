@@ -225,6 +225,26 @@ static void mail_arrives_in_the_order_of_posting(void **state)
 	sb_mailbox_done(&mb);
 }
 
+static void mail_from_before_somebody_slept_wakes_him(void **state)
+{
+	struct sb_mailbox mb;
+	int seen = 0;
+	struct counted_mail m[2] = { { { NULL, note }, &seen, 1 }, { { NULL, note }, &seen, 2 } };
+
+	(void)state;
+	assert_int_equal(sb_mailbox_init(&mb, false), 0);
+	sb_mailbox_post(&mb, &m[0].mail);
+	assert_int_equal(sb_mailbox_add_fd(&mb), 0);
+	for (int i = 0; i < 2; i++) {
+		sb_mailbox_wait(&mb);
+		assert_int_equal(sb_mailbox_drain(&mb), 1);
+		if (i == 0)
+			sb_mailbox_post(&mb, &m[1].mail);
+	}
+	assert_int_equal(seen, 12);
+	sb_mailbox_done(&mb);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +258,7 @@ int main(void)
 		cmocka_unit_test(times_are_read_and_written),
 		cmocka_unit_test(uuids_sort_in_the_order_of_making_even_when_the_clock_goes_back),
 		cmocka_unit_test(mail_arrives_in_the_order_of_posting),
+		cmocka_unit_test(mail_from_before_somebody_slept_wakes_him),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,7 +62,7 @@ static void the_example_loads_as_it_stands(void **state)
 
 static void nothing_but_defaults(void **state)
 {
-	struct sb_config *c = world_config("targets: {t: {log: }}\n");
+	struct sb_config *c = world_config("targets: {t: {log: }, b: {bus: {name: default}}}\n");
 	const struct sb_target_policy *p;
 
 	(void)state;
@@ -80,6 +80,8 @@ static void nothing_but_defaults(void **state)
 	assert_int_equal(c->drain_timeout_ms, 30000);
 	assert_string_equal(c->account, "000000000000");
 	p = &c->target[0].policy;
+	assert_int_equal(p->concurrency, 10);
+	assert_int_equal(c->target[1].policy.concurrency, 500); /* its connector's own */
 	assert_int_equal(p->retry.max_retries, 185);
 	assert_int_equal(p->retry.cap_ms, 16 * 60000);
 	assert_int_equal(p->lanes, 0);
@@ -161,6 +163,7 @@ static void add_diff(const struct sb_config_diff *d, struct sb_buf *out)
 }
 
 #define BASE "targets: {t: {run: {command: [a]}}}"
+#define BUS "targets: {t: {bus: {name: default}"
 #define MAIN "listeners: {main: {address: 127.0.0.1:8480"
 
 static const struct {
@@ -168,6 +171,8 @@ static const struct {
 } reloads[] = {
 	{ BASE, BASE, "" },
 	{ BASE, "{targets: {t: {run: {command: [a], max: 4}, concurrency: 10}}}", "" }, /* defaults, said aloud */
+	{ BUS "}}", BUS ", concurrency: 500}}", "" }, /* a connector's, too */
+	{ BUS "}}", BUS ", concurrency: 10}}", "~target t; " },
 	{ BASE, "targets: {t: {run: {command: [b]}}}", "!target t; " },
 	{ BASE, "targets: {t: {run: {command: [a], secret: s}}}", "!target t; " },
 	{ BASE, "targets: {t: {log: {}}}", "!target t; " },

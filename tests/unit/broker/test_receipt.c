@@ -24,6 +24,7 @@ static struct {
 	struct sb_fake_clock clock;
 	struct sb_rand chance;
 	struct sb_vfs_ops disk;
+	bool disk_full;
 	struct sb_vfs vfs;
 	struct sb_core core;
 	struct sb_slots slots;
@@ -150,11 +151,12 @@ static void load_config(void)
 	char path[128];
 
 	write_file("signalbox.yaml", "version: 1\ndata_dir: ./data\nlisteners: {main: {address: 127.0.0.1:0}}\nrules: rules.d\n"
-		"sources: {k: {held: {}}}\ntargets: {a: {far: {}}, b: {far: {}}, c: {far: {}}}\n");
+		"sources: {k: {held: {}}}\ntargets: {a: {far: {}}, b: {far: {}}, c: {far: {}}, o: {far: {}, order_by: $.detail.n}}\n");
 	write_file("rules.d/rules.yaml", "rules:\n"
 		"  - {name: one, pattern: {detail: {to: [one, both]}}, targets: [{target: a}]}\n"
 		"  - {name: two, pattern: {detail: {to: [two, both]}}, targets: [{target: b}, {target: c, "
-		"input_transformer: {paths: {n: $.detail.n}, template: '{\"n\": <n>}'}}]}\n");
+		"input_transformer: {paths: {n: $.detail.n}, template: '{\"n\": <n>}'}}]}\n"
+		"  - {name: row, pattern: {detail: {to: [row]}}, targets: [{target: o}, {target: a}]}\n");
 	snprintf(path, sizeof(path), "%s/signalbox.yaml", t.dir);
 	t.config = sb_config_load(path, NULL, &d);
 	if (!t.config) {
@@ -164,6 +166,13 @@ static void load_config(void)
 		fail_msg("%s", sb_buf_cstr(&out));
 	}
 	sb_diags_done(&d);
+}
+
+static int64_t free_bytes(struct sb_vfs *v, const char *path)
+{
+	(void)v;
+	(void)path;
+	return t.disk_full ? 0 : INT64_MAX;
 }
 
 static int no_sync(struct sb_file *f)
@@ -189,6 +198,7 @@ static void begin(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 	load_config();
 	t.disk = *sb_vfs_system.ops;
 	t.disk.fdatasync = no_sync;
+	t.disk.free_bytes = free_bytes;
 	t.vfs.ops = &t.disk;
 	sb_core_init(&t.core, &t.clock.clock, t.config);
 	t.n_shards = t.core.n_shards = n_shards;
@@ -456,29 +466,73 @@ static void with_pause_it_waits_and_only_the_dead_are_written(void **state)
 	end();
 }
 
+static void what_is_ordered_is_journaled_first(void **state)
+{
+	(void)state;
+	begin(2, 1, 8 << 20);
+	hand("row");
+	assert_int_equal(t.n_flight, 0);
+	come_to_rest();
+	assert_int_equal(t.n_flight, 2);
+	assert_int_equal(t.settled[0], 1);
+	while (t.n_flight)
+		settle_flight(0, 'd');
+	come_to_rest();
+	audit(1, 2, 0);
+	end();
+}
+
+/* The journal refuses: the source keeps it, and it is tried again by itself. */
+static void a_full_disk_makes_it_wait(void **state)
+{
+	(void)state;
+	begin(1, 1, 8 << 20);
+	pass_ms(2000);
+	t.disk_full = true;
+	hand("row");
+	hand("one");
+	hand("one");
+	come_to_rest();
+	pass_ms(5000);
+	settle_flight(0, 'd'); /* outcomes go on, from the reserve */
+	come_to_rest();
+	assert_int_equal(t.n_settled, 1);
+	t.disk_full = false;
+	pass_ms(3000);
+	assert_int_equal(t.n_settled, 3);
+	while (t.n_flight)
+		settle_flight(0, 'd');
+	come_to_rest();
+	audit(3, 4, 0);
+	end();
+}
+
 /* Any outcomes, any order, hardly any memory: each is settled once, and everything is accounted for. */
 static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 {
-	static const char *const to[] = { "one", "two", "both", "nobody" };
+	static const char *const to[] = { "one", "two", "both", "nobody", "row" };
 	unsigned expect = 0, n = 400;
 
 	begin(n_shards, seed, cache_bytes);
 	t.answers = "ddddddrux";
 	while (t.handed < n) {
-		unsigned k = sb_rand_u32(&t.chance) % 4;
+		unsigned k = sb_rand_u32(&t.chance) % 5;
 
 		hand(to[k]);
-		expect += (const unsigned[]){ 1, 2, 3, 0 }[k];
+		expect += (const unsigned[]){ 1, 2, 3, 0, 2 }[k];
 		if (sb_rand_u32(&t.chance) % 3 == 0)
 			turn_all();
 		if (sb_rand_u32(&t.chance) % 16 == 0)
 			sb_source_spill(t.source[sb_rand_u32(&t.chance) % n_shards], 2);
-		if (sb_rand_u32(&t.chance) % 32 == 0)
+		if (sb_rand_u32(&t.chance) % 32 == 0) {
+			t.disk_full = sb_rand_u32(&t.chance) % 4 == 0;
 			pass_ms(sb_rand_u32(&t.chance) % 1500);
+		}
 		while (t.n_flight > 20 || (t.n_flight && sb_rand_u32(&t.chance) % 2))
 			settle_flight(sb_rand_u32(&t.chance) % t.n_flight, by_chance());
 	}
 	t.answers = "d";
+	t.disk_full = false;
 	for (int i = 0; i < 3000 && t.n_settled < n; i++) {
 		while (t.n_flight)
 			settle_flight(0, 'd');
@@ -518,6 +572,8 @@ int main(void)
 		cmocka_unit_test(what_is_held_at_the_end_stays_with_its_source),
 		cmocka_unit_test(a_message_that_is_no_event_becomes_a_dead_letter_once),
 		cmocka_unit_test(with_pause_it_waits_and_only_the_dead_are_written),
+		cmocka_unit_test(what_is_ordered_is_journaled_first),
+		cmocka_unit_test(a_full_disk_makes_it_wait),
 		cmocka_unit_test(each_is_settled_once_whatever_happens),
 	};
 

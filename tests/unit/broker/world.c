@@ -57,7 +57,7 @@ static const struct sb_connector bus = {
 	.type = "bus",
 	.summary = "hands on to another bus",
 	.target = &(const struct sb_target_ops){ .conf_size = sizeof(struct sb_bus_target_conf),
-		.fields = sb_bus_target_fields },
+		.fields = sb_bus_target_fields, .concurrency = 500 },
 };
 
 const struct sb_connector *const sb_connectors[] = { &sb_connector_hook, &events, &sb_connector_run, &log_connector,

@@ -236,7 +236,8 @@ static void an_event_too_large_is_refused(void **state)
 static void credentials_are_never_stored(void **state)
 {
 	static const char headers[] = "Authorization: Bearer s1\r\nProxy-Authorization: s2\r\nCookie: s3\r\nSet-Cookie: s4\r\n"
-				      "X-Sig: 5050\r\nX-Api-Key: s6\r\nX-Gitlab-Token: s7\r\nX-Ok: yes\r\nUser-Agent: me\r\n"
+				      "X-Sig: 5050\r\nX-Api-Key: s6\r\nX-Gitlab-Token: s7\r\nX-Hub-Signature-256: s8\r\n"
+				      "X-Shopify-Hmac-SHA256: s9\r\nX-Client-Secret: s10\r\nX-Ok: yes\r\nUser-Agent: me\r\n"
 				      "Accept: no\r\nContent-Type: application/json\r\n";
 	struct hook h;
 

@@ -83,18 +83,21 @@ static void the_connector_sees_what_it_needs(void **state)
 	world_append(&w, 0, 0, 20);             /* 1: has meta, which it must not get */
 	world_append(&w, 0, SB_OWED_ALONE, 20); /* 2: none; the event itself is the bare form */
 	world_append(&w, 0, SB_OWED_INPUT, 20); /* 3: its own input, with a line end */
+	world_append(&w, 0, SB_OWED_FINAL, 20); /* 4: a dead letter */
 	world_flush(&w);
 	it = w.flight[0]->item;
 	assert_true(sb_slice_eq_str(it->input, "{\"n\":1,\"detail\":\"xxxxxxxxxxxxxxxxxxxx\"}"));
 	assert_int_equal(it->deadline_wall_ms, WALL_MS + 5000);
-	assert_false(it->alone || it->input_newlines);
+	assert_false(it->alone || it->input_newlines || it->transformed || it->letter);
 	assert_string_equal(it->rule, "r");
 	it = w.flight[1]->item;
 	assert_ptr_equal(it->input.p, it->event->json);
 	assert_true(it->alone);
 	it = w.flight[2]->item;
 	assert_true(sb_slice_eq_str(it->input, "in 3\n"));
-	assert_true(it->input_newlines);
+	assert_true(it->input_newlines && it->transformed);
+	it = w.flight[3]->item;
+	assert_true(it->letter);
 	world_done(&w);
 }
 
@@ -372,6 +375,35 @@ static void old_ones_die_in_the_queue_even_while_it_is_paused(void **state)
 	assert_string_equal(w.letter.last, "older than max_queue.age before");
 	assert_int_equal(w.item[5].exhausted, 2);
 	assert_int_equal(w.n_flight, 4); /* those that were begun have left the queue */
+	world_done(&w);
+}
+
+static void with_refuse_an_old_queue_takes_nothing_more_and_keeps_what_it_has(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct world w;
+
+	(void)state;
+	p.max_queue_age_ms = 60000;
+	p.on_full = SB_ON_FULL_REFUSE;
+	world_init(&w, &p, 1, 100);
+	add(&w, 4);
+	pass_ms(&w, 100000); /* those in flight are not in the queue, whatever their age */
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	add(&w, 2);
+	pass_ms(&w, 59999);
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	pass_ms(&w, 1);
+	assert_false(sb_dispatch_reserve(w.d, 1));
+	pass_ms(&w, 100000);
+	assert_int_equal(w.dead, 0);
+	world_settle(&w, 0, SB_DELIVERED);
+	assert_false(sb_dispatch_reserve(w.d, 1)); /* the second is as old */
+	world_settle(&w, 0, SB_DELIVERED);
+	assert_true(sb_dispatch_reserve(w.d, 1));
+	settle_all(&w, SB_DELIVERED);
+	assert_int_equal(w.dead, 0);
+	sb_dispatch_unreserve(w.d, 3);
 	world_done(&w);
 }
 
@@ -682,6 +714,7 @@ int main(void)
 		cmocka_unit_test(stillborn_ones_are_buried_with_what_they_bring),
 		cmocka_unit_test(a_final_delivery_never_dies),
 		cmocka_unit_test(old_ones_die_in_the_queue_even_while_it_is_paused),
+		cmocka_unit_test(with_refuse_an_old_queue_takes_nothing_more_and_keeps_what_it_has),
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
 		cmocka_unit_test(an_unreachable_target_may_ask_for_a_longer_pause),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),

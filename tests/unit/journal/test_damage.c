@@ -422,6 +422,114 @@ static void test_a_record_of_a_later_version(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------------ audit */
+
+static struct sb_audit audit(const struct ledger *l)
+{
+	struct sb_audit a;
+	struct sb_err err;
+
+	if (sb_journal_audit(&l->disk->vfs, l->conf.dir, &a, &err) < 0)
+		fail_msg("%s", err.msg);
+	free(a.route);
+	a.route = NULL;
+	return a;
+}
+
+/* One life, one segment: an event a group. */
+static void one_segment(struct ledger *l, struct put *put[8])
+{
+	ledger_init(l, 1);
+	assert_int_equal(ledger_open(l), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		put[i] = ledger_put_events(l, 1, 1, 100);
+		ledger_commit(l);
+	}
+	ledger_kill(l);
+}
+
+/* The newest segment is read on behind what is damaged in it, whatever comes after. */
+static void test_audit_says_what_is_damaged(void **state)
+{
+	struct put *put[8];
+	struct sb_audit a;
+	struct ledger l;
+	uint64_t at;
+	char path[64];
+
+	(void)state;
+	one_segment(&l, put);
+	assert_int_equal(audit(&l).events, 8);
+	path_of(1, path);
+	at = put[3]->ev[0].due[0].h.at.offset;
+	simdisk_flip(l.disk, path, (at + 40) * 8);
+	a = audit(&l);
+	assert_int_equal(a.events, 7);
+	assert_int_equal(a.corrupt_records, 1);
+	assert_int_equal(a.damage[0].segment, 1);
+	assert_int_equal(a.damage[0].from, at);
+	assert_int_equal(a.damage[0].to, at + put[3]->a.frames.len);
+	assert_int_equal(a.torn_bytes, 0);
+	lose_block(l.disk, path, 1);
+	a = audit(&l);
+	assert_int_equal(a.events, 7);
+	assert_int_equal(a.damage[0].from, SB_SEGMENT_BLOCK);
+	ledger_done(&l);
+}
+
+static void test_audit_counts_what_was_never_acknowledged(void **state)
+{
+	struct put *put[8];
+	struct sb_audit a;
+	struct ledger l;
+	uint64_t at;
+	char path[64];
+
+	(void)state;
+	one_segment(&l, put);
+	path_of(1, path);
+	at = put[7]->ev[0].due[0].h.at.offset;
+	simdisk_cut(l.disk, path, at + 20);
+	a = audit(&l);
+	assert_int_equal(a.events, 7);
+	assert_int_equal(a.torn_bytes, GROUP_BYTES);
+	assert_int_equal(a.corrupt_records, 0);
+	ledger_done(&l);
+}
+
+static void test_audit_goes_on_without_a_segment(void **state)
+{
+	struct ledger l;
+	struct sb_audit a;
+	struct sb_journal *j;
+	struct sb_err err;
+	char path[64];
+
+	(void)state;
+	ledger_init(&l, 1);
+	for (unsigned life = 0; life < 3; life++) {
+		assert_int_equal(ledger_open(&l), 0);
+		ledger_put_events(&l, 1, 1, 100);
+		ledger_commit(&l);
+		ledger_kill(&l);
+	}
+	path_of(2, path);
+	for (unsigned copy = 0; copy < SB_SEGMENT_COPIES; copy++)
+		lose_block(l.disk, path, copy);
+	a = audit(&l);
+	assert_int_equal(a.events, 2);
+	assert_false(a.adds_up);
+	assert_int_equal(a.damage[0].segment, 2);
+	assert_int_equal(a.damage[0].to, 0);
+	assert_int_equal(a.missing_segments, 0);
+	assert_int_equal(sb_journal_open(&l.disk->vfs, &l.clock.clock, &l.conf, &j, &err), 0);
+	sb_journal_close(j);
+	a = audit(&l);
+	assert_int_equal(a.n_damage, 0);
+	assert_int_equal(a.missing_segments, 1);
+	ledger_done(&l);
+}
+
 static void test_an_operator_may_want_to_stop_instead(void **state)
 {
 	struct sb_journal *j;
@@ -453,6 +561,9 @@ int main(void)
 		cmocka_unit_test(test_a_long_segment_before_a_short_one),
 		cmocka_unit_test(test_a_checkpoint_is_damaged),
 		cmocka_unit_test(test_a_record_of_a_later_version),
+		cmocka_unit_test(test_audit_says_what_is_damaged),
+		cmocka_unit_test(test_audit_counts_what_was_never_acknowledged),
+		cmocka_unit_test(test_audit_goes_on_without_a_segment),
 		cmocka_unit_test(test_an_operator_may_want_to_stop_instead),
 	};
 

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who sends: a connector that builds the play's events and emits them group by group, and the registry that it stands in. */
+#include "sim.h"
+
+#include "tests/support/test.h"
+
+#include <inttypes.h>
+
+#define SEND_AGAIN_NS (60 * SB_NS_PER_S)
+#define GROUP_MAX 8
+
+static int source_open(struct sb_source *src, struct sb_err *err)
+{
+	(void)src;
+	(void)err;
+	return 0;
+}
+
+static struct sim *sim_of(struct sb_source *src)
+{
+	return SB_CONTAINER(SB_CONTAINER(src, struct sb_source_unit, source)->slot->core, struct sim, core);
+}
+
+/* The cookie is the group's number. */
+static void source_accepted(struct sb_source *src, uint64_t cookie)
+{
+	struct sim *s = sim_of(src);
+	const struct sim_group *g = &s->group[cookie];
+
+	for (size_t i = 0; i < g->n; i++)
+		ledger_accepted(&s->ledger, &s->ledger.event[g->first + i]);
+}
+
+static void source_refused(struct sb_source *src, uint64_t cookie, const struct sb_refusal *why)
+{
+	struct sim *s = sim_of(src);
+
+	if (!s->disk->off)
+		ledger_broken(&s->ledger, "group %" PRIu64 " was not stored: %s", cookie, why->msg);
+}
+
+static void source_close(struct sb_source *src)
+{
+	src->closed(src);
+}
+
+static const struct sb_field no_fields[] = { { 0 } };
+
+static const struct sb_connector simulated = {
+	.type = "simulated",
+	.summary = "sends what the play says",
+	.source = &(const struct sb_source_ops){ .state_size = 1,
+		.fields = no_fields,
+		.open = source_open,
+		.accepted = source_accepted,
+		.refused = source_refused,
+		.close = source_close },
+};
+
+extern const struct sb_connector sb_connector_bus;
+const struct sb_connector *const sb_connectors[] = { &simulated, &sb_connector_function, &sb_connector_bus, NULL };
+
+static struct sb_event *build(struct sb_source *src, const struct ledger_event *ev)
+{
+	struct sb_event_spec spec;
+	struct sb_tape_buf tape = { 0 };
+	struct sb_json_fault fault;
+	char text[256 + SB_JSON_PAD] = "";
+	struct sb_event *ret;
+	struct sb_tape t;
+	struct sb_err err;
+	int n = snprintf(text, 256, "{\"n\":%u,\"to\":\"%s\",\"key\":\"%s\",\"first\":\"%s\",\"times\":%u}", ev->n,
+		ev->to, ev->key, ev->first, ev->times);
+
+	sb_source_spec(src, &spec);
+	assert_int_equal(sb_json_scan(text, (size_t)n, &SB_JSON_LIMITS, &tape, &fault), 0);
+	t = sb_tape_of(text, &tape);
+	spec.source.s = SB_SLICE("com.shop");
+	spec.detail_type.s = SB_SLICE("Simulated");
+	spec.tape = &t;
+	if (sb_event_build(&spec, sb_source_max_event(src), &ret, &err) < 0)
+		fail_msg("%s", err.msg);
+	sb_tape_buf_done(&tape);
+	return ret;
+}
+
+/* A group goes to some shard. What is refused is sent again later. */
+void sim_send_group(struct sim *s, struct sim_group *g)
+{
+	unsigned shard = (unsigned)sb_rand_below(&s->chance, s->n_shards);
+	struct sb_source_slot *slot = sb_map_get(&s->plan->sources, SB_SLICE("shop"));
+	struct sb_source *src = &slot->unit[shard].source;
+	struct sb_refusal refusal[GROUP_MAX];
+	struct sb_event *ev[GROUP_MAX];
+
+	SB_ASSERT(g->n <= GROUP_MAX);
+	for (size_t i = 0; i < g->n; i++)
+		ev[i] = build(src, &s->ledger.event[g->first + i]);
+	ledger_say(&s->ledger, "send e%zu to %s, %zu together, on shard %u", g->first, s->ledger.event[g->first].to,
+		g->n, shard);
+	g->sent = sb_source_emit(src, ev, g->n, (uint64_t)(g - s->group), refusal) == 0;
+	if (g->sent)
+		return;
+	ledger_say(&s->ledger, "refused: %s", refusal[0].msg);
+	if (refusal[0].why != SB_REFUSE_FULL && refusal[0].why != SB_REFUSE_WITH_OTHERS)
+		ledger_broken(&s->ledger, "refused: %s", refusal[0].msg);
+	for (size_t i = 0; i < g->n; i++)
+		sb_event_unref(ev[i]);
+	g->at_ns = sim_now_ns(s) + SEND_AGAIN_NS;
+}
+
+/* The next to be sent; NULL: none is left. */
+struct sim_group *sim_next_group(const struct sim *s)
+{
+	struct sim_group *next = NULL;
+
+	for (size_t i = 0; i < s->n_groups; i++)
+		if (!s->group[i].sent && (!next || s->group[i].at_ns < next->at_ns))
+			next = &s->group[i];
+	return next;
+}
+
+void sim_make_groups(struct sim *s)
+{
+	const struct ledger *l = &s->ledger;
+	struct sim_group *g = NULL;
+
+	s->group = sb_xcalloc(l->n_events * sizeof(*s->group));
+	for (size_t i = 0; i < l->n_events; i++) {
+		if (!g || g->at_ns != l->event[i].at_ns || g->n == GROUP_MAX) {
+			g = &s->group[s->n_groups++];
+			*g = (struct sim_group){ .first = i, .at_ns = l->event[i].at_ns };
+		}
+		g->n++;
+	}
+}
+
+/* Who got no answer sends again, unless the disk has it. */
+void sim_send_lost_again(struct sim *s)
+{
+	for (size_t i = 0; i < s->n_groups; i++) {
+		struct sim_group *g = &s->group[i];
+
+		if (!g->sent || s->ledger.event[g->first].durable)
+			continue;
+		g->sent = false;
+		g->at_ns = sim_now_ns(s) + SB_NS_PER_S;
+	}
+}
