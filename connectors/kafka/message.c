@@ -14,7 +14,6 @@
 #define KEY_MAX (64u << 10)
 #define TEXT_MAX (1u << 20)
 #define VALUE_MAX (64u << 20)
-#define DELIVERY_ID "signalbox-delivery-id"
 
 void kafka_encoder_init(struct kafka_encoder *e)
 {
@@ -62,8 +61,7 @@ static int add_ours(struct kafka_encoder *e, const struct sb_item *item, struct 
 	char attempt[16];
 	int n = snprintf(attempt, sizeof(attempt), "%u", item->attempt), rc = 0;
 
-	if (!item->letter) /* that of the delivery which died says more, and is as good against doubles */
-		rc |= kafka_header_add(m, DELIVERY_ID, item->delivery_id);
+	rc |= kafka_header_add(m, "signalbox-delivery-id", item->delivery_id);
 	rc |= add_unescaped(e, m, "signalbox-event-id", item->event->id);
 	rc |= kafka_header_add(m, "signalbox-rule", sb_slice_str(item->rule));
 	rc |= kafka_header_add(m, "signalbox-attempt", sb_slice(attempt, (size_t)n));
@@ -95,7 +93,7 @@ static int add_attribute(struct kafka_encoder *e, const struct sb_tape *t, uint3
 		return 0; /* no condition was exhausted; none of ours is that long */
 	snprintf(name, sizeof(name), "%.*s", SB_SLICE_ARG(sb_json_text(t, key)));
 	if (strcmp(name, "delivery_id") == 0)
-		return kafka_header_add(m, DELIVERY_ID, sb_json_text(t, value));
+		return kafka_header_add(m, "signalbox-failed-delivery-id", sb_json_text(t, value));
 	if (t->node[value].kind == SB_JSON_STRING)
 		return add_unescaped(e, m, name, sb_json_text(t, value));
 	return kafka_header_add(m, name, sb_json_raw(t, value));

@@ -205,8 +205,9 @@ static void send_waiting(struct kafka_target *k)
 static void kafka_send(struct sb_target *t, struct sb_batch *b)
 {
 	struct kafka_target *k = t->state;
+	size_t n = b->n; /* b is gone with the settlement of its last item, perhaps before we return */
 
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct slot *s = sb_pool_alloc(sizeof(*s));
 
 		*s = (struct slot){ .batch = b, .item = i };

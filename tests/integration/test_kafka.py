@@ -194,7 +194,8 @@ class Kafka(unittest.TestCase):
         self.assertEqual({k: r.headers.get(k) for k in want}, want)
         self.assertIn("asked to fail", r.headers["ERROR_MESSAGE"])
         self.assertTrue(r.headers["ERROR_CODE"])
-        self.assertEqual(r.headers["signalbox-delivery-id"], daemon.attempts()[0]["id"])
+        self.assertEqual(r.headers["signalbox-failed-delivery-id"], daemon.attempts()[0]["id"])
+        self.assertNotIn(r.headers["signalbox-delivery-id"], ("", r.headers["signalbox-failed-delivery-id"]))
         daemon.audit()
 
     # ------------------------------------------------------------------------------------------ neighbours

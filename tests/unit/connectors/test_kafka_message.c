@@ -129,7 +129,6 @@ static void what_is_fixed_wins_over_what_is_set(void **state)
 #define YOUNG_LETTER                                                                                                           \
 	"{\"ERROR_CODE\":\"NO_RESOURCE\",\"ERROR_MESSAGE\":\"\",\"EXHAUSTED_RETRY_CONDITION\":\"\",\"RETRY_ATTEMPTS\":0,\"delivery_id\":\"d.9\",\"input\":\"text\"}"
 #define OURS "signalbox-delivery-id=d.1;signalbox-event-id=eé-1;signalbox-rule=r;signalbox-attempt=2;"
-#define OURS_BUT_ID "signalbox-event-id=eé-1;signalbox-rule=r;signalbox-attempt=2;"
 #define OURS1 "signalbox-delivery-id=d.1;signalbox-event-id=1;signalbox-rule=r;signalbox-attempt=2;"
 
 static const struct record {
@@ -147,11 +146,11 @@ static const struct record {
 	{ "raw", BASE "envelope: raw\n", PLAIN, NULL, false, NULL, "{\"id\": 7, \"s\":\"a\\\"b\"}", OURS },
 	{ "raw, transformed", BASE "envelope: raw\n", PLAIN, "[1]", false, NULL, "[1]", OURS },
 	{ "a letter", BASE "key: <$.detail.id>\n", PLAIN, LETTER, true, "7", "{\"a\": [1]}",
-		OURS_BUT_ID "RULE_ARN=arn:aws:events:l:0:rule/b/r;TARGET_ARN=arn:t;ERROR_CODE=TIMEOUT;ERROR_MESSAGE=no \"answer\";"
-		     "EXHAUSTED_RETRY_CONDITION=MaximumRetryAttempts;RETRY_ATTEMPTS=3;signalbox-delivery-id=d.0;" },
+		OURS "RULE_ARN=arn:aws:events:l:0:rule/b/r;TARGET_ARN=arn:t;ERROR_CODE=TIMEOUT;ERROR_MESSAGE=no \"answer\";"
+		     "EXHAUSTED_RETRY_CONDITION=MaximumRetryAttempts;RETRY_ATTEMPTS=3;signalbox-failed-delivery-id=d.0;" },
 	{ "a letter of what was rejected", BASE "envelope: raw\n", PLAIN, YOUNG_LETTER, true, NULL, "\"text\"",
-		OURS_BUT_ID "ERROR_CODE=NO_RESOURCE;RETRY_ATTEMPTS=0;signalbox-delivery-id=d.9;" },
-	{ "a letter that is none", BASE, PLAIN, "nonsense", true, NULL, "nonsense", OURS_BUT_ID },
+		OURS "ERROR_CODE=NO_RESOURCE;RETRY_ATTEMPTS=0;signalbox-failed-delivery-id=d.9;" },
+	{ "a letter that is none", BASE, PLAIN, "nonsense", true, NULL, "nonsense", OURS },
 	{ "CloudEvent, binary", BASE "envelope: cloudevents-binary\n", PLAIN, NULL, false, NULL, "{\"id\": 7, \"s\":\"a\\\"b\"}",
 		OURS "ce_specversion=1.0;ce_id=eé-1;ce_source=com.shop;ce_type=Order;ce_time=2026-11-24T08:00:00Z;content-type=application/json;" },
 	{ "CloudEvent, binary, with extensions", BASE "envelope: cloudevents-binary\n",
