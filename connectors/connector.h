@@ -252,6 +252,11 @@ struct sb_source {
 	void *owner;
 };
 
+static inline void sb_source_closed(struct sb_source *s)
+{
+	s->closed(s);
+}
+
 /* ------------------------------------------------------------------------------------------------ registry */
 
 struct sb_connector {

@@ -113,7 +113,7 @@ static void answered(struct sb_source *s, struct waiting *w)
 	sb_pool_free(w);
 	h->waiting--;
 	if (h->closing && h->waiting == 0)
-		s->closed(s);
+		sb_source_closed(s);
 }
 
 void httpsource_accepted(struct sb_source *s, uint64_t cookie)
@@ -141,7 +141,7 @@ void httpsource_close(struct sb_source *s)
 		return;
 	h->closing = true;
 	if (h->waiting == 0)
-		s->closed(s);
+		sb_source_closed(s);
 }
 
 /* ------------------------------------------------------------------------------------------------ header values */
