@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * conformance NAME: every check on the rows of one connector, by the name of its folder. conformance registry: there is a
- * row for every connector that there is.
+ * row for every connector that there is. conformance suite: connectors that are broken on purpose are caught.
  */
 #include "tests/support/test.h"
 
@@ -12,9 +12,11 @@
 
 #include "broker/base/log.h"
 #include "executor/proc.h"
-#include "stage.h"
+#include "faulty.h"
 
 #define MAX_TESTS 64
+#define PATIENCE_MS 20000
+#define SOON_MS 800 /* for what is expected not to come */
 
 struct run {
 	const struct row *row;
@@ -32,7 +34,7 @@ static void on_run(void **state)
 	const struct run *r = *state;
 	char violation[400];
 
-	check_run(r->row, r->check, r->target, 20000, violation);
+	check_run(r->row, r->check, r->target, PATIENCE_MS, violation);
 	if (violation[0])
 		fail_msg("%s: %s", r->name, violation);
 }
@@ -75,10 +77,67 @@ static void every_connector_has_a_row(void **state)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------------ the suite itself */
+
+static const struct check *check_named(const struct faulty *f, const char *name)
+{
+	const struct check *c = f->target ? target_checks : source_checks;
+
+	while (c->run && strcmp(c->name, name) != 0)
+		c++;
+	if (!c->run)
+		fail_msg("there is no check '%s'", name);
+	return c;
+}
+
+static void each_is_caught(const struct faulty *f)
+{
+	char violation[400];
+
+	for (unsigned i = 1; f->fault[i].what; i++) {
+		const struct fault *x = &f->fault[i];
+
+		*f->chosen = i;
+		check_run(
+			f->row, check_named(f, x->check), f->target, x->by_absence ? SOON_MS : PATIENCE_MS, violation);
+		*f->chosen = 0;
+		if (!violation[0])
+			fail_msg("%s: one that %s passes '%s'", f->row->name, x->what, x->check);
+		if (!strstr(violation, x->says))
+			fail_msg("%s: one that %s fails because '%s'", f->row->name, x->what, violation);
+	}
+}
+
+static void faulty_targets_are_caught(void **state)
+{
+	(void)state;
+	each_is_caught(&faulty_target);
+}
+
+static void faulty_sources_are_caught(void **state)
+{
+	(void)state;
+	each_is_caught(&faulty_push_source);
+	each_is_caught(&faulty_pull_source);
+}
+
+static void add_suite(void)
+{
+	add(faulty_target.row, target_checks, true); /* those without a fault pass everything */
+	add(faulty_push_source.row, source_checks, false);
+	add(faulty_pull_source.row, source_checks, false);
+	test[n_tests++] = (struct CMUnitTest)cmocka_unit_test(faulty_targets_are_caught);
+	test[n_tests++] = (struct CMUnitTest)cmocka_unit_test(faulty_sources_are_caught);
+}
+
+/* ------------------------------------------------------------------------------------------------ main */
+
 static int run_all(const char *name)
 {
 	if (strcmp(name, "registry") == 0)
 		test[n_tests++] = (struct CMUnitTest)cmocka_unit_test(every_connector_has_a_row);
+	if (strcmp(name, "suite") == 0)
+		add_suite();
 	for (const struct row *const *r = rows; *r; r++) {
 		if (!belongs(*r, name))
 			continue;
@@ -101,6 +160,6 @@ int main(int argc, char **argv)
 	sb_log_setup(SB_LOG_JSON, SB_LOG_ERROR);
 	if (argc == 2)
 		return run_all(argv[1]);
-	fprintf(stderr, "conformance NAME | registry\n");
+	fprintf(stderr, "conformance NAME | registry | suite\n");
 	return 2;
 }

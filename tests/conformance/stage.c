@@ -162,6 +162,7 @@ void stage_done(struct stage *st)
 {
 	int status;
 
+	st->hold = false; /* who waits for the journal would not close */
 	if (st->phase == PHASE_OPEN)
 		stage_begin_close(st);
 	if (st->phase == PHASE_CLOSING)
@@ -288,14 +289,14 @@ void stage_turn(struct stage *st)
 	static const struct timespec moment = { 0, 200000 };
 	struct watch w = watch_begin();
 
-	event_base_loop(st->env.base, EVLOOP_NONBLOCK);
+	event_base_loop(st->env.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	watch_end(st, &w, "a callback");
 	target_turn(st);
 	source_turn(st);
 	nanosleep(&moment, NULL);
 }
 
-static bool in_time(const struct stage *st, uint64_t since)
+bool stage_patient(const struct stage *st, uint64_t since)
 {
 	return sb_mono_ns(&sb_clock_system) - since < st->patience_ms * SB_NS_PER_MS;
 }
@@ -304,7 +305,7 @@ bool stage_until(struct stage *st, const size_t *n, size_t want)
 {
 	uint64_t since = sb_mono_ns(&sb_clock_system);
 
-	while (*n < want && in_time(st, since))
+	while (*n < want && !st->violations && stage_patient(st, since))
 		stage_turn(st);
 	return *n >= want;
 }
@@ -313,7 +314,7 @@ bool stage_until_closed(struct stage *st)
 {
 	uint64_t since = sb_mono_ns(&sb_clock_system);
 
-	while (!st->closed && in_time(st, since))
+	while (!st->closed && stage_patient(st, since))
 		stage_turn(st);
 	if (!st->closed)
 		violated(st, "it did not say that it is closed");

@@ -112,8 +112,9 @@ void stage_status(struct stage *st);
 
 /* One turn of the loop; no callback may block in it. */
 void stage_turn(struct stage *st);
-/* Turns until *n has reached `want`, or patience is at its end: false. */
+/* Turns until *n has reached `want`; false: patience is at its end, or there is a violation. */
 bool stage_until(struct stage *st, const size_t *n, size_t want);
+bool stage_patient(const struct stage *st, uint64_t since_ns); /* patience is not at its end */
 bool stage_until_closed(struct stage *st);
 void stage_rest(struct stage *st, unsigned ms); /* turns, for that long */
 

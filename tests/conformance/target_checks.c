@@ -158,6 +158,7 @@ static void large_inputs_arrive(struct stage *st)
 static void what_becomes_of_items_when_it(struct stage *st, enum far f)
 {
 	unsigned may = st->row->target->may[f];
+	uint64_t since;
 
 	if (stage_open(st) < 0)
 		return;
@@ -169,7 +170,8 @@ static void what_becomes_of_items_when_it(struct stage *st, enum far f)
 	if (st->violations)
 		return;
 	act(st, FAR_TAKES);
-	for (size_t tries = 0; tries < 200; tries++) { /* it heals, if not at once */
+	since = sb_mono_ns(&sb_clock_system);
+	while (stage_patient(st, since)) { /* it heals, if not at once */
 		size_t i = stage_send(st, 1, sb_slice(NULL, 0));
 
 		MUST(st, stage_until(st, &st->settled, i + 1),
