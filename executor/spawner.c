@@ -32,6 +32,7 @@
  */
 #define CHILDREN_MAX 4096
 #define LAST_REAP_MS 10000
+#define SWEEP_S 1 /* nobody tells us when we adopt somebody */
 
 enum { OWES_START = 1, OWES_EXIT = 2 };
 
@@ -319,8 +320,9 @@ static struct child *child_by_pid(pid_t pid)
 }
 
 /*
- * Who has left its worker's group and lost its parent is our child now. While the daemon runs, it is let live as long as
- * the worker in whose session it is; with a session of its own nobody answers for it.
+ * Who has left its worker's group and lost its parent is our child now, as is seen when somebody is reaped, and now and
+ * then. While the daemon runs, it is let live as long as the worker in whose session it is; with a session of its own nobody
+ * answers for it.
  */
 static void kill_strays(void)
 {
@@ -448,6 +450,19 @@ static void be_spawner(void)
 	prctl(PR_SET_NAME, "sb-spawner");
 }
 
+static void turn(const sigset_t *while_polling)
+{
+	static const struct timespec sweep = { .tv_sec = SWEEP_S };
+	nfds_t n = fill_poll();
+	int ready = ppoll(sp.pfd, n, sp.n_children ? &sweep : NULL, while_polling);
+
+	if (ready > 0)
+		serve_polled(n);
+	else if (ready == 0)
+		kill_strays();
+	reap();
+}
+
 int sb_spawner_main(int argc, char **argv)
 {
 	sigset_t while_polling;
@@ -464,13 +479,8 @@ int sb_spawner_main(int argc, char **argv)
 	be_spawner();
 	sigfillset(&while_polling);
 	sigdelset(&while_polling, SIGCHLD);
-	while (sp.n_open) {
-		nfds_t n = fill_poll();
-
-		if (ppoll(sp.pfd, n, NULL, &while_polling) > 0)
-			serve_polled(n);
-		reap();
-	}
+	while (sp.n_open)
+		turn(&while_polling);
 	kill_everything();
 	return 0;
 }

@@ -389,6 +389,23 @@ static void what_a_leader_leaves_behind_is_killed(void **state)
 	}
 }
 
+static void who_forks_away_is_killed_while_its_leader_lives_on(void **state)
+{
+	struct run r;
+	pid_t child;
+
+	(void)state;
+	spawn_sh(&r, "(setsid sh -c 'echo $$; exec sleep 100' &); exec sleep 100");
+	wait_output(&r, "1\n");
+	child = (pid_t)strtol(text(&r, SB_STREAM_STDOUT), NULL, 10);
+	assert_true(child > 1);
+	wait_death(child, 5000);
+	assert_true(lives(r.proc.pid));
+	procs->ops->signal(&r.proc, SIGKILL);
+	wait_for(&r.exited);
+	run_done(&r);
+}
+
 static void many_at_once(void **state)
 {
 	static struct run r[200];
@@ -669,6 +686,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(a_closed_stdin_takes_everything, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_signal_reaches_the_whole_group, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_a_leader_leaves_behind_is_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_forks_away_is_killed_while_its_leader_lives_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_come_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_the_spawner_dies_all_that_it_started, setup, teardown),
