@@ -195,9 +195,9 @@ static void function_status(struct sb_target *t, struct sb_buf *out)
 	sb_function_get_load(f, &l);
 	sb_buf_addf(out, "\"workers\":%zu,\"idle\":%zu,\"busy\":%zu,\"starting\":%zu,\"leaving\":%zu,\"waiting\":%zu",
 		f->n_workers, l.idle, l.busy, l.starting, l.leaving, f->n_waiting);
-	sb_buf_addf(out, ",\"started\":%llu,\"start_failures\":%llu,\"died\":%llu,\"timeouts\":%llu,\"broken\":%llu",
+	sb_buf_addf(out, ",\"started\":%llu,\"start_failures\":%llu,\"died\":%llu,\"timeouts\":%llu,\"broken\":%llu,\"repeated\":%llu",
 		(unsigned long long)s->started, (unsigned long long)s->start_failures, (unsigned long long)s->died,
-		(unsigned long long)s->timeouts, (unsigned long long)s->broken);
+		(unsigned long long)s->timeouts, (unsigned long long)s->broken, (unsigned long long)s->repeated);
 	sb_buf_addf(out,
 		",\"ended_idle\":%llu,\"replaced\":%llu,\"output_bytes\":%llu,\"throttled\":%llu,\"too_large\":%llu",
 		(unsigned long long)s->ended_idle, (unsigned long long)s->ended_worn,

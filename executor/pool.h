@@ -84,6 +84,8 @@ struct sb_worker {
 	struct sb_timer timer;      /* starting: init_timeout; leaving: the next step */
 	struct sb_timer quiet;      /* throttled: when its output is read again */
 	struct sb_job *culprit;     /* its time was up */
+	size_t answered_n;
+	char answered[SB_UUID_TEXT + 12]; /* id of its last answer */
 	struct sb_buf in;           /* jsonl: an unfinished line; exec: the front of stdout */
 	uint64_t in_total;          /* exec: bytes of stdout */
 	struct sb_buf out;
@@ -96,7 +98,7 @@ struct sb_worker {
 };
 
 struct sb_function_stats { /* since the start */
-	uint64_t started, start_failures, died, timeouts, broken, ended_idle, ended_worn, output_bytes, throttled,
+	uint64_t started, start_failures, died, timeouts, broken, repeated, ended_idle, ended_worn, output_bytes, throttled,
 		too_large;
 };
 

@@ -217,10 +217,17 @@ static struct sb_job *find_job(struct sb_worker *w, const char *text, uint32_t i
 	return NULL;
 }
 
+static void remember(struct sb_worker *w, struct sb_slice id)
+{
+	w->answered_n = SB_MIN(id.n, sizeof(w->answered));
+	memcpy(w->answered, id.p, w->answered_n);
+}
+
 static void answer(struct sb_worker *w, struct sb_job *j, struct sb_result *r)
 {
 	struct sb_function *f = w->f;
 
+	remember(w, item_of(j)->delivery_id);
 	sb_list_unlink(&j->link);
 	w->load--;
 	f->failures = 0;
@@ -232,6 +239,25 @@ static void answer(struct sb_worker *w, struct sb_job *j, struct sb_result *r)
 		r->tail = sb_slice(w->tail, w->tail_n);
 	r->body.n = SB_MIN(r->body.n, (size_t)SB_BODY_MAX);
 	sb_job_settle(f, j, r);
+}
+
+/*
+ * An answer to nothing that it has. To say the last one twice is let pass: the first has counted, and whatever is in flight by
+ * now would pay for it.
+ */
+static void on_stray(struct sb_worker *w, const char *text, const struct sb_answer *a)
+{
+	struct sb_tape t = sb_tape_of(text, &w->f->tape);
+
+	if (a->ready) {
+		broken(w, "it said ready twice");
+	} else if (w->answered_n && sb_json_string_eq(&t, a->id, sb_slice(w->answered, w->answered_n))) {
+		w->f->stats.repeated++;
+		sb_log(SB_LOG_WARN, "a worker answered twice: its first answer counts", KS("target", w->f->t->name),
+			KI("pid", w->proc.pid));
+	} else {
+		broken(w, "it answered for an id that it was not given");
+	}
 }
 
 static void on_line(struct sb_worker *w, struct sb_slice line)
@@ -253,7 +279,7 @@ static void on_line(struct sb_worker *w, struct sb_slice line)
 	}
 	j = a.ready ? NULL : find_job(w, line.p, a.id);
 	if (!j)
-		broken(w, a.ready ? "it said ready twice" : "it answered for an id that it was not given");
+		on_stray(w, line.p, &a);
 	else if (j != w->culprit) /* whose time was up: its attempt has failed */
 		answer(w, j, &a.result);
 }

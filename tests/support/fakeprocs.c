@@ -224,6 +224,7 @@ static void do_deed(struct fake *k, const struct sb_fake_act *act, struct sb_sli
 		[SB_FAKE_OK_AND_DIES] = ANSWER,
 		[SB_FAKE_MUTTERS] = MUTTER,
 		[SB_FAKE_FLOODS] = FLOOD,
+		[SB_FAKE_REPEATS] = ANSWER,
 	};
 	struct happening *h;
 
@@ -236,6 +237,8 @@ static void do_deed(struct fake *k, const struct sb_fake_act *act, struct sb_sli
 		h = later(k, ANSWER, act->after_ns);
 	h->deed = act->what == SB_FAKE_FLOODS || act->what == SB_FAKE_MUTTERS ? SB_FAKE_OK : act->what;
 	snprintf(h->id, sizeof(h->id), "%.*s", SB_SLICE_ARG(id));
+	if (act->what == SB_FAKE_REPEATS)
+		snprintf(later(k, ANSWER, act->after_ns + SB_NS_PER_MS / 2)->id, sizeof(h->id), "%.*s", SB_SLICE_ARG(id));
 }
 
 static void take_request(struct fake *k, const char *text, size_t n)

@@ -36,6 +36,7 @@ enum sb_fake_deed {
 	SB_FAKE_OK_AND_DIES, /* answers, then exits */
 	SB_FAKE_MUTTERS,    /* a line on stderr, then answers */
 	SB_FAKE_FLOODS,     /* 64 KiB on stdout, then answers */
+	SB_FAKE_REPEATS,    /* answers, and half a millisecond later once more */
 };
 
 struct sb_fake_act {

@@ -433,6 +433,27 @@ static void only_a_proven_culprit_counts(void **state)
 	}
 }
 
+/* The second answer comes when the next delivery is alone in flight, and is not its fault. */
+static void an_answer_that_is_said_twice_counts_once(void **state)
+{
+	struct bench *b = bench_new(1);
+
+	(void)state;
+	b->conf.workers.max = 1;
+	bench_open(b, 3);
+	b->next_deed = (struct sb_fake_act){ .what = SB_FAKE_REPEATS, .after_ns = SB_NS_PER_MS };
+	b->deeds = 1;
+	for (size_t k = 0; k < 3; k++)
+		bench_submit(b, k);
+	bench_advance(b, 10000);
+	for (size_t k = 0; k < 3; k++)
+		assert_int_equal(b->item[k].settled[SB_DELIVERED], 1);
+	assert_int_equal(b->state.stats.repeated, 1);
+	assert_int_equal(b->state.stats.broken, 0);
+	assert_int_equal(b->procs.spawned, 1);
+	bench_close(b);
+}
+
 static void a_lonely_item_gets_a_worker_to_itself(void **state)
 {
 	struct bench *b = bench_new(1);
@@ -668,6 +689,7 @@ int main(void)
 		cmocka_unit_test(neighbours_notice_nothing),
 		cmocka_unit_test(an_attempt_is_settled_when_its_worker_is_dead),
 		cmocka_unit_test(only_a_proven_culprit_counts),
+		cmocka_unit_test(an_answer_that_is_said_twice_counts_once),
 		cmocka_unit_test(a_lonely_item_gets_a_worker_to_itself),
 		cmocka_unit_test(an_answer_in_the_grace_counts_for_neighbours_only),
 		cmocka_unit_test(the_tail_is_about_this_attempt),
