@@ -285,6 +285,10 @@ def slurp(path):
         return f.read()
 
 
+def resident_bytes(pid):
+    return int(slurp(f"/proc/{pid}/statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def named(rows, name):
     """Finds a row by name in a list of objects, or a member in an object of objects."""
     return rows[name] if isinstance(rows, dict) else next(row for row in rows if row["name"] == name)

@@ -5,11 +5,19 @@
     fail: N      the first N attempts fail; -1: all of them     reject: true   answers that it never will
     sleep: S     takes so long                                  exit: CODE     dies without an answer, once
     fail_while: FILE   fails as long as that file exists
+    slots: N     is crowded (recorded, and a failure) when N others that said so are at work, in whatever process
+
+and, at the first attempt only,
+
+    flood: N     so many bytes on stdout    fork: true      leaves a process with a session of its own
+    twice: true  answers twice              stranger: true  answers for an id that it was not given
 
 While the file $BROKEN exists, everything fails; with the word "reject" in it everything is rejected.
 """
+import fcntl
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -37,19 +45,46 @@ def verdict(attempt, detail):
     return {"ok": True, "result": detail.get("n")}
 
 
+def take_slot(n):
+    """A lock that the kernel gives back when its holder dies; None: all are taken."""
+    for i in range(n):
+        slot = open(f"slot-{i}", "w")
+        try:
+            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return slot
+        except OSError:
+            slot.close()
+    return None
+
+
+def misbehave(detail):
+    if detail.get("flood"):
+        print("flood " * (detail["flood"] // 6), flush=True)
+    if detail.get("fork"):
+        subprocess.Popen(["setsid", "--fork", "sleep", "1000"]).wait()
+    if detail.get("stranger"):
+        answers.write('{"id":"somebody-else","ok":true}\n')
+
+
 def handle(delivery):
     event = delivery["event"]
     detail = event.get("detail", {}) if isinstance(event, dict) else {}
+    first = delivery["attempt"] == 1
     answer = verdict(delivery["attempt"], detail)
+    slot = take_slot(detail["slots"]) if "slots" in detail else True
+    if first:
+        misbehave(detail)
     if detail.get("sleep"):
         time.sleep(detail["sleep"])
-    dies = "exit" in detail and delivery["attempt"] == 1
+    dies = "exit" in detail and first
     line = {"pid": os.getpid(), "id": delivery["id"], "attempt": delivery["attempt"], "n": detail.get("n"),
-            "ok": answer["ok"] and not dies, "at": time.time(), "event": event}
+            "ok": answer["ok"] and not dies and slot is not None, "at": time.time(), "event": event, "crowded": slot is None}
     os.write(record, (json.dumps(line) + "\n").encode())
     if dies:
         os._exit(detail["exit"])
-    answers.write(json.dumps({"id": delivery["id"], **answer}) + "\n")
+    slot = None
+    for _ in range(2 if first and detail.get("twice") else 1):
+        answers.write(json.dumps({"id": delivery["id"], **answer}) + "\n")
 
 
 answers.write('{"ready":true}\n')
