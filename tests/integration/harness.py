@@ -254,9 +254,9 @@ class Daemon:
     def target(self, name="record"):
         return named(self.status()["targets"], name)
 
-    def metric(self, name):
+    def metric(self, name, **kw):
         """The value of one line of /metrics, by its name with its labels."""
-        for line in self.request("GET", "/metrics").text.splitlines():
+        for line in self.request("GET", "/metrics", **kw).text.splitlines():
             if line.startswith(f"signalbox_{name} "):
                 return float(line.rpartition(" ")[2])
         raise AssertionError(f"no metric {name}")
