@@ -123,6 +123,7 @@ struct sb_target {
 	uint32_t concurrency;          /* most items outstanding at once */
 	uint64_t timeout_ms;
 	/* The framework's side; connectors call the functions below. */
+	uint32_t outstanding;          /* sent and not yet settled */
 	void (*settle)(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r);
 	void (*closed)(struct sb_target *t);
 	void *owner;

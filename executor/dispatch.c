@@ -2,6 +2,7 @@
 #include "dispatch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "delivery.h"
 
@@ -314,6 +315,22 @@ void sb_dispatch_pause(struct sb_dispatch *d, bool on)
 	sb_dispatch_pump(d);
 }
 
+void sb_dispatch_set_target(struct sb_dispatch *d, struct sb_target *t)
+{
+	SB_ASSERT(strcmp(t->name, d->target->name) == 0); /* its deliveries are read back by name */
+	t->settle = sb_dispatch_settle;
+	d->target = t;
+	d->abandoned = false;
+	sb_breaker_reached(&d->breaker);
+	sb_dispatch_pump(d);
+}
+
+void sb_dispatch_abandon(struct sb_dispatch *d)
+{
+	d->abandoned = true;
+	sb_dispatch_tick(d);
+}
+
 void sb_dispatch_set_policy(struct sb_dispatch *d, const struct sb_target_policy *p)
 {
 	d->policy = *p;
@@ -324,6 +341,11 @@ void sb_dispatch_set_policy(struct sb_dispatch *d, const struct sb_target_policy
 void sb_dispatch_drain(struct sb_dispatch *d)
 {
 	d->draining = true;
+}
+
+bool sb_dispatch_owes_nothing(const struct sb_dispatch *d)
+{
+	return atomic_load_explicit(&d->reserved, memory_order_relaxed) == 0;
 }
 
 bool sb_dispatch_idle(const struct sb_dispatch *d)

@@ -60,7 +60,7 @@ struct sb_dispatch {
 
 	atomic_uint_fast64_t reserved, max_reserved; /* bytes; any thread */
 	atomic_uint_fast64_t oldest_fresh_ms, refuse_age_ms; /* since when the first in the queue waits; 0: none. Any thread */
-	bool paused, draining, pumping, again_next;
+	bool paused, draining, abandoned, pumping, again_next;
 	uint64_t armed_ns;           /* the earliest wish since the last tick; UINT64_MAX: none */
 	struct sb_dispatch_stats stats; /* only the sums since start live here */
 };

@@ -137,17 +137,14 @@ static void settle_one(struct sb_dispatch *d, struct sb_delivery *dl, const stru
 	measure(d, took);
 	switch (r->outcome) {
 	case SB_DELIVERED:
-		sb_breaker_reached(&d->breaker);
 		on_delivered(d, dl, took);
 		return;
 	case SB_RETRY:
-		sb_breaker_reached(&d->breaker);
 		sb_delivery_fail(dl, r);
 		sb_dispatch_recharge(d, dl);
 		on_retry(d, dl, r->retry_after_ms);
 		return;
 	case SB_REJECTED:
-		sb_breaker_reached(&d->breaker);
 		sb_delivery_fail(dl, r);
 		sb_dispatch_recharge(d, dl);
 		on_rejected(d, dl);
@@ -162,14 +159,27 @@ static void settle_one(struct sb_dispatch *d, struct sb_delivery *dl, const stru
 	SB_ASSERT(!"an outcome");
 }
 
+/* A target that has been replaced says nothing of the one that is there now: neither that it is, nor that it is not. */
+static void tell_breaker(struct sb_dispatch *d, const struct sb_target *t, const struct sb_result **r)
+{
+	static const struct sb_result released = { .outcome = SB_RELEASED };
+
+	if (t == d->target && (*r)->outcome != SB_UNREACHABLE && (*r)->outcome != SB_RELEASED)
+		sb_breaker_reached(&d->breaker);
+	else if (t != d->target && (*r)->outcome == SB_UNREACHABLE)
+		*r = &released;
+}
+
 void sb_dispatch_settle(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r)
 {
 	struct sb_delivery *dl = SB_CONTAINER(b, struct sb_delivery, batch);
 	struct sb_dispatch *d = dl->dispatch;
 
-	SB_ASSERT(d->target == t && i == 0 &&
-		  dl->state == SB_DL_INFLIGHT); /* settled twice: stop here, not three retries later */
+	SB_ASSERT(i == 0 && dl->state == SB_DL_INFLIGHT); /* settled twice: stop here, not three retries later */
+	SB_ASSERT(t->outstanding > 0);
+	t->outstanding--;
 	d->in_flight--;
+	tell_breaker(d, t, &r);
 	sb_delivery_unpack(dl);
 	sb_dispatch_recharge(d, dl);
 	settle_one(d, dl, r);

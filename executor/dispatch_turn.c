@@ -115,7 +115,7 @@ static void rearm(struct sb_dispatch *d)
 void sb_dispatch_wait(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t due_ns)
 {
 	dl->state = SB_DL_WAITING;
-	sb_heap_push(&d->due, &dl->due, due_ns);
+	sb_heap_push(&d->due, &dl->due, d->abandoned ? 0 : due_ns);
 	if (!sb_dispatch_unnumbered(dl))
 		sb_list_push_back(&d->loaded, &dl->link); /* its payload can be read again */
 	if (dl->in_lane)
@@ -161,7 +161,7 @@ static void fall_due(struct sb_dispatch *d)
 	uint64_t now = sb_dispatch_now(d);
 	struct sb_heap_node *x;
 
-	while ((x = sb_heap_min(&d->due)) && x->key <= now) {
+	while ((x = sb_heap_min(&d->due)) && (x->key <= now || d->abandoned)) {
 		struct sb_delivery *dl = SB_CONTAINER(sb_heap_pop(&d->due), struct sb_delivery, due);
 
 		sb_list_unlink(&dl->link);
@@ -234,11 +234,17 @@ static void bury_doomed(struct sb_dispatch *d)
 	}
 }
 
-/* Has it waited too long? An untried one in the queue; and behind a target that cannot be reached anybody. */
+/* Is there no use in trying? For an untried one that is too old for the queue; behind a target that is not to be reached. */
 static bool outlived(const struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	uint64_t queue_age = queue_age_ms(d);
 
+	if (d->abandoned) {
+		dl->reason = SB_R_TARGET_REMOVED;
+		sb_delivery_say(dl, SB_SLICE("the target was removed from the configuration"));
+		dl->exhausted = 0;
+		return true;
+	}
 	if (sb_dispatch_never_dies(d, dl))
 		return false;
 	if (queue_age && !dl->begun && sb_dispatch_age_ms(d, dl) >= queue_age) {
@@ -275,14 +281,14 @@ static void bury_outlived(struct sb_dispatch *d)
 
 bool sb_dispatch_at_max_retrying(const struct sb_dispatch *d)
 {
-	return d->retrying >= SB_MAX(d->policy.max_retrying, 1);
+	return !d->abandoned && d->retrying >= SB_MAX(d->policy.max_retrying, 1);
 }
 
 bool sb_dispatch_open(const struct sb_dispatch *d)
 {
 	if (d->paused || d->draining || d->n_held)
 		return false;
-	return !d->breaker.failures || sb_breaker_allows(&d->breaker, sb_dispatch_now(d)); /* the clock costs a call */
+	return d->abandoned || !d->breaker.failures || sb_breaker_allows(&d->breaker, sb_dispatch_now(d)); /* the clock costs a call */
 }
 
 bool sb_dispatch_idling(const struct sb_dispatch *d)
@@ -315,17 +321,23 @@ static void begin(struct sb_dispatch *d, struct sb_delivery *dl)
 	dl->started_ns = now;
 	dl->last_attempt_ms = wall;
 	d->in_flight++;
+	d->target->outstanding++;
 	sb_breaker_begin(&d->breaker, dl);
 	b = sb_delivery_pack(dl, timeout ? now + timeout * SB_NS_PER_MS : 0, timeout ? wall + timeout : 0);
 	sb_dispatch_recharge(d, dl);
 	d->target->ops->send(d->target, b);
 }
 
+static bool has_turn(const struct sb_dispatch *d)
+{
+	return sb_dispatch_open(d) && (d->abandoned || d->in_flight < d->policy.concurrency);
+}
+
 static void turns(struct sb_dispatch *d)
 {
 	struct sb_delivery *dl;
 
-	for (unsigned n = 0; sb_dispatch_open(d) && d->in_flight < d->policy.concurrency && (dl = next_turn(d)); n++) {
+	for (unsigned n = 0; has_turn(d) && (dl = next_turn(d)); n++) {
 		if (n == BEGIN_MOST) {
 			wish(d, sb_dispatch_now(d) + 1);
 			return;

@@ -191,6 +191,13 @@ bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_number(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_tick(struct sb_dispatch *d);
 void sb_dispatch_pause(struct sb_dispatch *d, bool on);
+/*
+ * From now on attempts go to `t` (opened, of the same name; t->settle is set here), which may be tried at once, whatever the one
+ * before did. What is in flight comes back through the target it was sent to, and stays counted: concurrency is of both.
+ */
+void sb_dispatch_set_target(struct sb_dispatch *d, struct sb_target *t);
+/* Nobody will deliver this any more: all of it dies with SB_R_TARGET_REMOVED, final or not. Until sb_dispatch_set_target. */
+void sb_dispatch_abandon(struct sb_dispatch *d);
 /* At once; but `lanes` orders what arrives from now on. */
 void sb_dispatch_set_policy(struct sb_dispatch *d, const struct sb_target_policy *p);
 /*
@@ -205,6 +212,8 @@ void sb_dispatch_drain(struct sb_dispatch *d);
 bool sb_dispatch_idle(const struct sb_dispatch *d);
 /* Must be idle. Forgets what is queued: the journal still has it. No mail of a delivery may be under way to it. */
 void sb_dispatch_free(struct sb_dispatch *d);
+/* Nothing is outstanding, nor on its way through the journal. Any thread. */
+bool sb_dispatch_owes_nothing(const struct sb_dispatch *d);
 void sb_dispatch_get_stats(const struct sb_dispatch *d, struct sb_dispatch_stats *ret);
 const struct sb_target_policy *sb_dispatch_policy(const struct sb_dispatch *d);
 struct sb_target *sb_dispatch_target(const struct sb_dispatch *d);

@@ -36,7 +36,7 @@ struct world {
 	struct sb_fake_clock clock;
 	struct sb_rand rand, chance; /* the dispatch's, the scheduler's */
 	struct sb_mailbox home;
-	struct sb_target target;
+	struct sb_target target, other; /* `other` takes its place by sb_dispatch_set_target */
 	struct sb_target_ops ops;
 	struct sb_target_policy policy;
 	struct sb_dispatch *d;
@@ -63,6 +63,7 @@ struct world {
 
 	/* target */
 	struct sb_batch *flight[WORLD_FLIGHT];
+	struct sb_target *sent_to[WORLD_FLIGHT];
 	unsigned n_flight;
 	const enum sb_outcome *table; /* NULL: hold; else outcome after outcome, round and round, at once */
 	size_t table_n, table_at;
@@ -70,6 +71,7 @@ struct world {
 	bool set_alone;               /* the target suspects those it releases */
 
 	bool no_room; /* for dead letters */
+	bool abandoned; /* final ones may die */
 	struct { /* the last that died */
 		char first[32], last[32], tail[32];
 		uint32_t attempts;
