@@ -49,7 +49,7 @@ static void stored(struct sb_intake_group *g, bool durable, const struct sb_refu
 
 static struct sb_event *next_hop(struct sb_target *t, const struct sb_item *item, struct sb_err *err)
 {
-	struct sb_shard *s = SB_CONTAINER(t, struct sb_target_slot, target)->home;
+	struct sb_shard *s = SB_CONTAINER(t, struct sb_target_unit, target)->slot->home;
 	const struct sb_event *ev = item->event;
 	struct sb_event *next;
 
@@ -62,7 +62,7 @@ static struct sb_event *next_hop(struct sb_target *t, const struct sb_item *item
 /* -1: not taken, refusal says why. */
 static int pass_on(const struct hop *hop, struct sb_event *next, struct sb_refusal *refusal)
 {
-	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_slot, target);
+	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_unit, target)->slot;
 	struct hop *kept = sb_pool_alloc(sizeof(*kept));
 	struct bus *bus = hop->target->state;
 	char receipt[SB_UUID_TEXT + 1];
@@ -82,7 +82,7 @@ static int pass_on(const struct hop *hop, struct sb_event *next, struct sb_refus
 
 static void send_one(const struct hop *hop)
 {
-	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_slot, target);
+	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_unit, target)->slot;
 	const struct sb_item *item = &hop->batch->item[hop->i];
 	struct sb_refusal refusal;
 	struct sb_event *next;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "broker/base/arena.h"
 #include "broker/base/field.h"
@@ -170,6 +171,11 @@ struct sb_config_diff {
 	bool rules;           /* the text of the rules differs */
 	bool live;            /* log.level or drain_timeout differs */
 };
+
+static inline bool sb_change_is(const struct sb_change *c, const char *what, enum sb_change_kind kind)
+{
+	return strcmp(c->what, what) == 0 && c->kind == kind;
+}
 
 /* Names in it are borrowed from the two configurations. */
 void sb_config_diff(const struct sb_config *from, const struct sb_config *to, struct sb_config_diff *ret);

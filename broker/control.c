@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/targetslot.h"
+
 #define ANSWER_MAX (64u << 20)
 
 static void reply_json(struct sb_http_req *req, unsigned status, json_t *answer)
@@ -90,8 +92,8 @@ static void reload(struct sb_daemon *d, struct sb_http_req *req, json_t *body)
 	}
 	sb_reload(d, orphans, &r);
 	if (r.status == 200)
-		reply_json(req, 200, json_pack("{s:i,s:I,s:I,s:o}", "v", 1, "generation", (json_int_t)d->plan->generation, "rules",
-			(json_int_t)d->plan->rules->n, "changes", changes_json(&r)));
+		reply_json(req, 200, json_pack("{s:i,s:I,s:I,s:o,s:O}", "v", 1, "generation", (json_int_t)d->plan->generation, "rules",
+			(json_int_t)d->plan->rules->n, "changes", changes_json(&r), "orphans", r.orphans));
 	else
 		reply_json(req, r.status, reload_error(&r));
 	sb_reload_result_done(&r);
@@ -111,11 +113,12 @@ static int fill_pause(struct sb_buf *out, const void *arg)
 	return sb_record_pause(out, sb_slice_str(p->what), p->on);
 }
 
-static void pause_dispatch(struct sb_shard *s, void *arg)
+static void repause(struct sb_shard *s, void *arg)
 {
 	struct sb_target_slot *slot = arg;
 
-	sb_dispatch_pause(slot->dispatch, s->state_held || atomic_load(&slot->paused));
+	(void)s;
+	sb_target_repause(slot);
 	sb_dispatch_tick(slot->dispatch);
 }
 
@@ -129,7 +132,7 @@ static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char
 		return *ret_target ? &(*ret_target)->paused : NULL;
 	}
 	source = strcmp(kind, "source") == 0 ? sb_map_get(&d->plan->sources, sb_slice_str(name)) : NULL;
-	return source ? &source->paused : NULL;
+	return source ? &source->stat->paused : NULL;
 }
 
 /* The record is durable before the answer: a pause holds over a restart. */
@@ -152,7 +155,7 @@ static void set_pause(struct sb_daemon *d, struct sb_http_req *req, json_t *body
 	}
 	atomic_store(flag, on);
 	if (target)
-		sb_loop_call(d->loop[target->home->index], pause_dispatch, target);
+		sb_loop_call(d->loop[target->home->index], repause, target);
 	reply_json(req, 200, json_pack("{s:i,s:b}", "v", 1, "paused", on));
 }
 

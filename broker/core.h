@@ -64,24 +64,41 @@ struct sb_core {
 
 /* ------------------------------------------------------------------------------------------------ slots */
 
+struct sb_target_slot;
+/* One instance of its connector. A reload may put another in its place: this one finishes what it was sent, then goes. */
+struct sb_target_unit {
+	struct sb_target target;        /* first: connectors hold its address */
+	struct sb_target_slot *slot;
+	const struct sb_connector *connector;
+	const struct sb_config *config; /* keeps target.conf alive: one reference */
+	struct sb_link link;            /* in the home shard's list of those that leave */
+	uint64_t leave_by_ns;           /* what it has not settled by then it must release */
+	bool opened, closing, closed;
+};
+
+/*
+ * One a name, for as long as the process lives: there must never be two queues of one name. It stays when the target leaves
+ * the configuration, with what is owed to it, and is the same when the target comes back.
+ */
 struct sb_target_slot {
 	const char *name; /* interned */
-	const struct sb_connector *connector;
-	const struct sb_config *config; /* keeps `target.conf` alive: one reference */
 	struct sb_core *core;
 	struct sb_shard *home;
 	struct sb_env env;              /* of the home shard */
-	struct sb_target target;
 	struct sb_target_policy policy;
-	struct sb_target_slot *dead_letter; /* NULL: the table */
 	struct sb_dispatch *dispatch;
-	struct sb_link home_link;       /* in the home shard's list */
-	struct sb_heap_node wish;       /* in the home shard's heap: when the dispatch wants a tick */
-	bool closed, opened;            /* home shard */
-	struct sb_target_ops removed_ops; /* of one that was removed with its deliveries: rejects them */
-	bool retired;                   /* control thread: another one has its name, or none */
-	struct sb_err open_err;
 	atomic_bool paused;
+	/* the home shard's: */
+	struct sb_target_unit *unit;    /* who delivers; NULL: nobody, what is owed waits */
+	struct sb_target_unit *next;    /* opened by a reload that is not decided yet */
+	struct sb_target absent;        /* what the dispatch has for a target when there is no unit */
+	struct sb_target_slot *dead_letter; /* NULL: the table */
+	struct sb_link home_link;       /* in its list */
+	struct sb_heap_node wish;       /* in its heap: when the dispatch wants a tick */
+	bool known;                     /* it has been told of us; the control thread may ask, having waited for that */
+	bool recovered;                 /* the dispatch has what the journal owed at the start */
+	bool removed;                   /* not configured any more: the unit goes when nothing is owed */
+	bool abandoned;                 /* nor will anybody come back for what is owed: it dies */
 };
 
 struct sb_source_slot;
@@ -93,27 +110,36 @@ struct sb_source_unit {
 	struct sb_link link;                 /* in the shard's list, while open */
 	/* Receipts: in memory only, oldest first; for which the journal had no room; that are on their way to the journal. */
 	struct sb_link held, waiting, leaving;
-	bool opened, closed;
+	bool opened, closing, closed;
 };
 
 #define SB_REJECT_REASONS 24
+/* What a source keeps over all its instances: one a name, for as long as the process lives. */
+struct sb_source_stat {
+	const char *name; /* interned */
+	atomic_bool paused;
+	sb_counter received, refused;
+	sb_counter spilled; /* written to the journal after all */
+	struct {
+		_Atomic(const char *) reason; /* constant text; NULL: free */
+		sb_counter n;
+	} rejected[SB_REJECT_REASONS];
+};
+
+/* A source under one configuration; when that changes, another one takes its place, and this one goes when it is closed. */
 struct sb_source_slot {
 	const char *name; /* interned */
 	const struct sb_connector *connector;
 	const struct sb_config *config;
 	struct sb_core *core;
+	struct sb_source_stat *stat;
 	const char *const *tokens; /* bearer tokens of this source alone; NULL: none needed */
 	size_t n_tokens;
 	struct sb_source_unit *unit; /* one a shard */
-	bool retired;                /* control thread */
+	atomic_uint refs;            /* of the registry, and of every plan that has it */
+	bool retired;                /* control thread: another one has its name, or none */
 	uint64_t spill_after_ns;     /* an event that its source holds goes to the journal when it is not done by then; UINT64_MAX: waits */
-	atomic_bool paused;
-	sb_counter received, bytes, refused;
-	sb_counter held, spilled;    /* handed and not yet settled, now; written to the journal after all, since start */
-	struct {
-		_Atomic(const char *) reason; /* constant text; NULL: free */
-		sb_counter n;
-	} rejected[SB_REJECT_REASONS];
+	sb_counter held;             /* handed and not yet settled, now */
 };
 
 /* ------------------------------------------------------------------------------------------------ plan */
@@ -138,6 +164,8 @@ struct sb_plan {
 	struct sb_rule_stat **rule_stat;      /* [rule index] */
 	struct sb_map buses;                  /* name -> interned name (the same pointer) */
 	struct sb_map targets;                /* name -> struct sb_target_slot * */
+	struct sb_target_slot **gone;         /* those there are that are not configured: what they are owed is not forgotten */
+	size_t n_gone;
 	struct sb_map sources;                /* name -> struct sb_source_slot * */
 	const struct sb_config *config;
 };

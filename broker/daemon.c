@@ -17,6 +17,7 @@
 #include "broker/base/log.h"
 #include "broker/exit.h"
 #include "broker/storage.h"
+#include "broker/swap.h"
 
 #define LOCK_PATIENCE_MS 5000
 #define STOP_TICK_MS 5
@@ -119,18 +120,17 @@ int sb_daemon_record(struct sb_daemon *d, int (*fill)(struct sb_buf *out, const 
 
 static int fill_generation(struct sb_buf *out, const void *arg)
 {
-	const struct sb_daemon *d = arg;
-	struct sb_slice text = d->plan->rules->text;
+	const struct sb_plan *p = arg;
+	struct sb_slice text = p->rules->text;
 	uint8_t sha[32];
 
 	sb_sha256(text.p, text.n, sha);
-	return sb_record_generation(out, d->plan->generation, sha, text);
+	return sb_record_generation(out, p->generation, sha, text);
 }
 
-void sb_daemon_record_generation(struct sb_daemon *d)
+int sb_daemon_record_generation(struct sb_daemon *d, const struct sb_plan *plan)
 {
-	if (sb_daemon_record(d, fill_generation, d) < 0)
-		sb_log(SB_LOG_ERROR, "generation not recorded");
+	return sb_daemon_record(d, fill_generation, plan);
 }
 
 /* ------------------------------------------------------------------------------------------------ shards */
@@ -176,17 +176,11 @@ static int open_plan(struct sb_daemon *d, struct sb_err *err)
 	struct open_call c = { .err = err };
 
 	d->generation = (uint64_t)sb_wall_ms(d->core.clock);
+	sb_slots_recover(&d->slots, d->config);
 	d->plan = sb_plan_make(&d->slots, d->config, d->generation);
 	c.plan = d->plan;
 	for (unsigned i = 0; i < d->core.n_shards && !c.bad; i++)
 		sb_loop_call(d->loop[i], open_shard, &c);
-	sb_map_each (&sb_journal_recovery(d->core.journal)->targets, it) {
-		const struct sb_recovered_target *t = it->value;
-
-		if (!sb_map_get(&d->plan->targets, sb_slice_str(t->name)))
-			sb_log(SB_LOG_WARN, "deliveries are owed to a target that is not configured: they stay in the journal",
-				KS("target", t->name), KI("deliveries", t->n));
-	}
 	return c.bad;
 }
 
@@ -466,7 +460,24 @@ static int block_signals_and_open(struct sb_daemon *d, struct sb_err *err)
 	return bad;
 }
 
-static int start(struct sb_daemon *d, struct sb_err *err)
+/* What the journal owes to targets that are not configured: nobody loses it, nobody delivers it, and everybody is told. */
+static void tell_orphans(struct sb_daemon *d, enum sb_orphans orphans)
+{
+	const struct sb_recovery *r = sb_journal_recovery(d->core.journal);
+
+	for (size_t i = 0; i < d->plan->n_gone; i++) {
+		const struct sb_recovered_target *t = sb_map_get(&r->targets, sb_slice_str(d->plan->gone[i]->name));
+
+		sb_log(SB_LOG_WARN, "deliveries are owed to a target that is not configured",
+			KS("target", t->name), KI("deliveries", t->n),
+			KS("they", orphans == SB_ORPHANS_DEAD_LETTER ? "become dead letters"
+				: "wait until it is configured again, or for reload --orphans dead-letter"));
+	}
+	if (orphans == SB_ORPHANS_DEAD_LETTER)
+		sb_swap_abandon_gone(d);
+}
+
+static int start(struct sb_daemon *d, enum sb_orphans orphans, struct sb_err *err)
 {
 	if (lock_data_dir(d, err) < 0 || block_signals_and_open(d, err) < 0 || make_shards(d, err) < 0)
 		return -1;
@@ -474,7 +485,9 @@ static int start(struct sb_daemon *d, struct sb_err *err)
 	if (open_plan(d, err) < 0 || open_loop(d, err) < 0 || sb_control_open(d, err) < 0 || open_listeners(d, err) < 0 ||
 	    start_threads(d, err) < 0)
 		return -1;
-	sb_daemon_record_generation(d);
+	if (sb_daemon_record_generation(d, d->plan) < 0)
+		sb_log(SB_LOG_ERROR, "generation not recorded");
+	tell_orphans(d, orphans);
 	sb_count(&d->core.counts.reload_ok, 1);
 	sb_count(&d->core.counts.reload_ms, sb_wall_ms(d->core.clock));
 	atomic_store(&d->core.ready, true);
@@ -530,9 +543,10 @@ static void finish(struct sb_daemon *d)
 	free(d->loop);
 	free(d->front);
 	sb_config_unref(d->config);
+	sb_config_unref(d->first);
 }
 
-int sb_daemon_run(const char *config_file, FILE *out)
+int sb_daemon_run(const char *config_file, enum sb_orphans orphans, FILE *out)
 {
 	struct sb_daemon *d = sb_xcalloc(sizeof(*d));
 	struct sb_diags diags = { 0 };
@@ -552,7 +566,8 @@ int sb_daemon_run(const char *config_file, FILE *out)
 		return SB_EXIT_CONFIG;
 	sb_log_setup(d->config->log_format, d->config->log_level);
 	sb_core_init(&d->core, &sb_clock_system, d->config);
-	if (start(d, &err) < 0) {
+	d->first = sb_config_ref(d->config);
+	if (start(d, orphans, &err) < 0) {
 		sb_log(SB_LOG_ERROR, "cannot start", KERR(&err), KS("hint", err.hint));
 		_exit(err.code == SB_E_BUSY ? SB_EXIT_REFUSED : SB_EXIT_UNREACHABLE); /* threads may run: the disk has all */
 	}

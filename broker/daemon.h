@@ -20,10 +20,14 @@
  */
 enum sb_stop_phase { SB_RUNNING, SB_DRAINING, SB_CLOSING, SB_SETTLING, SB_LEAVING, SB_STOPPED };
 
+/* What is to become of deliveries whose target has left the configuration. REFUSE: not without being told; at a start: wait. */
+enum sb_orphans { SB_ORPHANS_REFUSE, SB_ORPHANS_DRAIN, SB_ORPHANS_DEAD_LETTER };
+
 struct sb_daemon {
 	struct sb_core core;
 	struct sb_slots slots;
 	const struct sb_config *config;
+	const struct sb_config *first; /* what was fixed at the start points into it */
 	struct sb_plan *plan;
 	struct sb_loop **loop;
 	struct sb_front *front;      /* [listener * shards + shard] */
@@ -42,7 +46,7 @@ struct sb_daemon {
 };
 
 /* Runs until a signal ends it. What is wrong with the configuration goes to `out`. Returns an exit code (broker/exit.h). */
-int sb_daemon_run(const char *config_file, FILE *out);
+int sb_daemon_run(const char *config_file, enum sb_orphans orphans, FILE *out);
 
 /* control.c */
 int sb_control_open(struct sb_daemon *d, struct sb_err *err);
@@ -52,7 +56,6 @@ void sb_dlq_count(struct sb_daemon *d, struct sb_http_req *req, json_t *body);
 void sb_dlq_redrive(struct sb_daemon *d, struct sb_http_req *req, json_t *body);
 void sb_dlq_purge(struct sb_daemon *d, struct sb_http_req *req, json_t *body);
 /* reload.c */
-enum sb_orphans { SB_ORPHANS_REFUSE, SB_ORPHANS_DRAIN, SB_ORPHANS_DEAD_LETTER };
 struct sb_reload_result {
 	unsigned status;          /* HTTP: 200, 409, 422 */
 	struct sb_diags diags;    /* 422 */
@@ -60,11 +63,12 @@ struct sb_reload_result {
 	struct sb_config_diff diff;
 	bool have_diff;
 	const struct sb_config *old; /* the diff borrows from both */
+	json_t *orphans;          /* 200: [{"target","owed","fate"}] of targets that are not configured and are owed something */
 };
 void sb_reload(struct sb_daemon *d, enum sb_orphans orphans, struct sb_reload_result *ret);
 void sb_reload_result_done(struct sb_reload_result *r);
-/* The rules' and targets' text of the plan in use, into the journal. */
-void sb_daemon_record_generation(struct sb_daemon *d);
+/* The rules' and targets' text of a plan, into the journal. -1: it is not there. */
+int sb_daemon_record_generation(struct sb_daemon *d, const struct sb_plan *plan);
 /* A state record of the control thread's own; `fill` writes it. Waits until it is durable. -1: it is not. */
 int sb_daemon_record(struct sb_daemon *d, int (*fill)(struct sb_buf *out, const void *arg), const void *arg);
 

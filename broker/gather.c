@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/targetslot.h"
+
 struct sb_gather_part {
 	struct sb_mail mail;
 	struct sb_gather *g;
@@ -23,10 +25,12 @@ static int by_source(const void *a, const void *b)
 
 static void list_names(struct sb_gather *g)
 {
-	g->target = sb_xcalloc((g->plan->targets.n + 1) * sizeof(*g->target));
+	g->target = sb_xcalloc((g->plan->targets.n + g->plan->n_gone + 1) * sizeof(*g->target));
 	g->source = sb_xcalloc((g->plan->sources.n + 1) * sizeof(*g->source));
 	sb_map_each (&g->plan->targets, it)
 		g->target[g->n_targets++].slot = it->value;
+	for (size_t i = 0; i < g->plan->n_gone; i++)
+		g->target[g->n_targets++].slot = g->plan->gone[i];
 	sb_map_each (&g->plan->sources, it)
 		g->source[g->n_sources++].slot = it->value;
 	qsort(g->target, g->n_targets, sizeof(*g->target), by_target);
@@ -36,8 +40,31 @@ static void list_names(struct sb_gather *g)
 static void come_back(struct sb_mail *m)
 {
 	struct sb_gather *g = SB_CONTAINER(m, struct sb_gather, back);
+	size_t n = 0;
 
+	for (size_t i = 0; i < g->n_targets; i++) {
+		if (!g->target[i].removed || g->target[i].owed)
+			g->target[n++] = g->target[i];
+		else
+			sb_buf_done(&g->target[i].detail);
+	}
+	g->n_targets = n;
 	g->done(g);
+}
+
+/* On its home shard. One that a reload has made, but not yet told its shard of, has nothing to show. */
+static void look_at(struct sb_target_view *v)
+{
+	const struct sb_target_slot *slot = v->slot;
+	struct sb_target *t = slot->unit ? &slot->unit->target : NULL;
+
+	v->owed = sb_target_owed(slot, &v->stats);
+	v->type = slot->unit ? slot->unit->connector->type : "";
+	v->removed = slot->removed || !slot->unit;
+	v->abandoned = slot->abandoned;
+	sb_buf_init(&v->detail, 64 << 10);
+	if (t && slot->unit->opened && t->ops->status)
+		t->ops->status(t, &v->detail);
 }
 
 static void fill_part(struct sb_mail *m)
@@ -51,10 +78,7 @@ static void fill_part(struct sb_mail *m)
 
 		if (v->slot->home != s)
 			continue;
-		sb_dispatch_get_stats(v->slot->dispatch, &v->stats);
-		sb_buf_init(&v->detail, 64 << 10);
-		if (v->slot->opened && v->slot->target.ops->status)
-			v->slot->target.ops->status(&v->slot->target, &v->detail);
+		look_at(v);
 	}
 	sb_loop_http_stats(p->loop, &g->http[p->index]);
 	/* acq_rel: the last one sees what all others wrote */

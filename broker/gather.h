@@ -12,6 +12,9 @@
 struct sb_target_view {
 	struct sb_target_slot *slot;
 	struct sb_dispatch_stats stats;
+	uint64_t owed;
+	const char *type;     /* of the connector; "" when there is none */
+	bool removed, abandoned;
 	struct sb_buf detail; /* members of a JSON object, from the connector */
 };
 
@@ -26,7 +29,7 @@ struct sb_gather {
 	void *arg;
 	atomic_uint left;
 	struct sb_plan *plan;         /* one reference */
-	struct sb_target_view *target; /* sorted by name */
+	struct sb_target_view *target; /* sorted by name; removed ones only while they are owed something */
 	struct sb_source_view *source;
 	size_t n_targets, n_sources;
 	struct sb_http_stats *http;   /* one a shard */

@@ -5,12 +5,22 @@
 #include <stdlib.h>
 
 #include "broker/receipt.h"
-#include "broker/shard.h"
+#include "broker/targetslot.h"
 
 struct sb_plan *sb_plan_ref(struct sb_plan *p)
 {
 	atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
 	return p;
+}
+
+/* Its instances are gone: what remains is for plans to read. */
+static void source_unref(struct sb_source_slot *slot)
+{
+	if (atomic_fetch_sub_explicit(&slot->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	sb_config_unref(slot->config);
+	free(slot->unit);
+	free(slot);
 }
 
 void sb_plan_unref(struct sb_plan *p)
@@ -21,6 +31,9 @@ void sb_plan_unref(struct sb_plan *p)
 		free(p->way[i]);
 	free(p->way);
 	free(p->rule_stat);
+	free(p->gone);
+	sb_map_each (&p->sources, it)
+		source_unref(it->value);
 	sb_map_done(&p->buses);
 	sb_map_done(&p->targets);
 	sb_map_done(&p->sources);
@@ -33,8 +46,8 @@ void sb_plan_unref(struct sb_plan *p)
 
 struct sb_target_slot *sb_slots_target(const struct sb_slots *s, const char *name)
 {
-	for (size_t i = s->n_targets; i-- > 0;)
-		if (s->target[i]->name == name && !s->target[i]->retired)
+	for (size_t i = 0; i < s->n_targets; i++)
+		if (s->target[i]->name == name)
 			return s->target[i];
 	return NULL;
 }
@@ -61,22 +74,47 @@ static bool was_paused(const struct sb_core *core, const char *kind, const char 
 	return sb_map_get(&sb_journal_recovery(core->journal)->pauses, sb_slice_str(what)) != NULL;
 }
 
-static struct sb_target_slot *new_target(struct sb_slots *s, const struct sb_config *config, const struct sb_target_conf *c)
+/* `c` NULL: nobody is to deliver what it is owed, for now. */
+static struct sb_target_slot *new_target(struct sb_slots *s, const char *name, const struct sb_config *config,
+	const struct sb_target_conf *c)
 {
+	static const struct sb_target_policy none = { .concurrency = 1, .cache_bytes = 1u << 20 };
 	struct sb_target_slot *slot = sb_xcalloc(sizeof(*slot));
 
-	slot->name = c->name;
-	slot->connector = c->connector;
-	slot->config = sb_config_ref(config);
+	slot->name = name;
 	slot->core = s->core;
 	slot->home = s->core->shard[s->next_home++ % s->core->n_shards];
-	slot->policy = c->policy;
-	slot->target.conf = c->conf;
-	sb_list_init(&slot->home_link);
-	atomic_init(&slot->paused, was_paused(s->core, "target", c->name));
+	slot->policy = c ? c->policy : none;
+	atomic_init(&slot->paused, was_paused(s->core, "target", name));
+	if (c)
+		slot->unit = sb_target_unit_new(slot, config, c);
 	sb_target_prepare(slot);
 	PUSH(struct sb_target_slot, s->target, s->n_targets, slot);
 	return slot;
+}
+
+void sb_slots_recover(struct sb_slots *s, const struct sb_config *config)
+{
+	sb_map_each (&sb_journal_recovery(s->core->journal)->targets, it) {
+		const struct sb_recovered_target *t = it->value;
+
+		if (t->n && !sb_config_target(config, t->name))
+			new_target(s, sb_name_str(t->name), config, NULL);
+	}
+}
+
+static struct sb_source_stat *source_stat(struct sb_slots *s, const char *name)
+{
+	struct sb_source_stat *stat;
+
+	for (size_t i = 0; i < s->n_stats; i++)
+		if (s->stat[i]->name == name)
+			return s->stat[i];
+	stat = sb_xcalloc(sizeof(*stat));
+	stat->name = name;
+	atomic_init(&stat->paused, was_paused(s->core, "source", name));
+	PUSH(struct sb_source_stat, s->stat, s->n_stats, stat);
+	return stat;
 }
 
 static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_config *config, const struct sb_source_conf *c)
@@ -90,7 +128,8 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 	slot->tokens = c->tokens.v;
 	slot->n_tokens = c->tokens.n;
 	slot->spill_after_ns = c->overflow_pause ? UINT64_MAX : c->spill_after_ms * SB_NS_PER_MS;
-	atomic_init(&slot->paused, was_paused(s->core, "source", c->name));
+	slot->stat = source_stat(s, c->name);
+	atomic_init(&slot->refs, 1);
 	slot->unit = sb_xcalloc(s->core->n_shards * sizeof(*slot->unit));
 	for (unsigned i = 0; i < s->core->n_shards; i++) {
 		struct sb_source *src = &slot->unit[i].source;
@@ -127,32 +166,32 @@ static struct sb_rule_stat *rule_stat(struct sb_slots *s, const struct sb_rule *
 	return stat;
 }
 
-static void source_free(struct sb_source_slot *slot, unsigned n_shards)
+void sb_slots_forget_source(struct sb_slots *s, struct sb_source_slot *slot)
 {
-	for (unsigned i = 0; i < n_shards; i++) {
-		struct sb_source *src = &slot->unit[i].source;
-
-		sb_list_unlink(&slot->unit[i].link);
-		sb_receipts_drop(&slot->unit[i]);
-		if (src->state && src->ops->free)
-			src->ops->free(src);
-		free(src->state);
-	}
-	sb_config_unref(slot->config);
-	free(slot->unit);
-	free(slot);
+	for (size_t i = 0; i < s->n_sources; i++)
+		if (s->source[i] == slot)
+			s->source[i--] = s->source[--s->n_sources];
+	source_unref(slot);
 }
 
 void sb_slots_done(struct sb_slots *s)
 {
 	for (size_t i = 0; i < s->n_targets; i++)
 		sb_target_free(s->target[i]);
-	for (size_t i = 0; i < s->n_sources; i++)
-		source_free(s->source[i], s->core->n_shards);
+	for (unsigned k = 0; k < s->core->n_shards; k++)
+		sb_targets_free_leaving(s->core->shard[k]);
+	for (size_t i = 0; i < s->n_sources; i++) {
+		for (unsigned k = 0; k < s->core->n_shards; k++)
+			sb_shard_free_source(&s->source[i]->unit[k]);
+		source_unref(s->source[i]);
+	}
+	for (size_t i = 0; i < s->n_stats; i++)
+		free(s->stat[i]);
 	for (size_t i = 0; i < s->n_rules; i++)
 		free(s->rule[i]);
 	free(s->target);
 	free(s->source);
+	free(s->stat);
 	free(s->rule);
 }
 
@@ -161,15 +200,16 @@ void sb_slots_close_targets(struct sb_slots *s, struct sb_shard *shard)
 	(void)s;
 	for (struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
 		sb_shard_close_target(shard, SB_CONTAINER(l, struct sb_target_slot, home_link));
+	sb_shard_close_leaving(shard);
 }
 
 bool sb_slots_targets_closed(const struct sb_slots *s, const struct sb_shard *shard)
 {
 	(void)s;
 	for (const struct sb_link *l = shard->slots.next; l != &shard->slots; l = l->next)
-		if (!SB_CONTAINER(l, struct sb_target_slot, home_link)->closed)
+		if (!sb_target_is_closed(SB_CONTAINER(l, struct sb_target_slot, home_link)))
 			return false;
-	return true;
+	return sb_list_empty(&shard->leaving);
 }
 
 void sb_slots_close_sources(struct sb_slots *s, struct sb_shard *shard)
@@ -227,6 +267,26 @@ static void bind_rules(struct sb_slots *s, struct sb_plan *p)
 	}
 }
 
+static void put_targets(struct sb_slots *s, struct sb_plan *p, const struct sb_config *config)
+{
+	size_t old = s->n_targets;
+
+	for (size_t i = 0; i < config->n_targets; i++) {
+		const struct sb_target_conf *c = &config->target[i];
+		struct sb_target_slot *slot = sb_slots_target(s, c->name);
+
+		put_name(&p->targets, c->name, slot ? slot : new_target(s, c->name, config, c));
+	}
+	for (; old < s->n_targets; old++) { /* of those that were there, their shards set it: sb_reload */
+		const struct sb_target_conf *c = sb_config_target(config, s->target[old]->name);
+
+		s->target[old]->dead_letter = c->dead_letter ? sb_map_get(&p->targets, sb_slice_str(c->dead_letter)) : NULL;
+	}
+	for (size_t i = 0; i < s->n_targets; i++)
+		if (!sb_map_get(&p->targets, sb_slice_str(s->target[i]->name)))
+			PUSH(struct sb_target_slot, p->gone, p->n_gone, s->target[i]);
+}
+
 struct sb_plan *sb_plan_make(struct sb_slots *s, const struct sb_config *config, uint64_t generation)
 {
 	struct sb_plan *p = sb_xcalloc(sizeof(*p));
@@ -237,22 +297,13 @@ struct sb_plan *sb_plan_make(struct sb_slots *s, const struct sb_config *config,
 	p->rules = sb_ruleset_ref(config->rules);
 	for (size_t i = 0; i < config->n_buses; i++)
 		put_name(&p->buses, config->bus[i].name, (void *)config->bus[i].name);
-	for (size_t i = 0; i < config->n_targets; i++) {
-		struct sb_target_slot *slot = sb_slots_target(s, config->target[i].name);
-
-		put_name(&p->targets, config->target[i].name, slot ? slot : new_target(s, config, &config->target[i]));
-	}
-	for (size_t i = 0; i < config->n_targets; i++)
-		if (config->target[i].dead_letter) {
-			struct sb_target_slot *slot = sb_map_get(&p->targets, sb_slice_str(config->target[i].name));
-
-			if (!slot->opened) /* else its shard sets it: sb_reload */
-				slot->dead_letter = sb_map_get(&p->targets, sb_slice_str(config->target[i].dead_letter));
-		}
+	put_targets(s, p, config);
 	for (size_t i = 0; i < config->n_sources; i++) {
 		struct sb_source_slot *slot = sb_slots_source(s, config->source[i].name);
 
-		put_name(&p->sources, config->source[i].name, slot ? slot : new_source(s, config, &config->source[i]));
+		slot = slot ? slot : new_source(s, config, &config->source[i]);
+		atomic_fetch_add_explicit(&slot->refs, 1, memory_order_relaxed); /* the registry has one */
+		put_name(&p->sources, slot->name, slot);
 	}
 	bind_rules(s, p);
 	return p;

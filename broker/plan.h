@@ -6,19 +6,22 @@
 #include "broker/core.h"
 
 /*
- * From a configuration to a plan: slots for its targets and sources (those of the plan before are kept where nothing but
- * their policy changed), and rules bound to slots. Control thread only. Slots live until the registry is freed: their number
- * is bounded by the names that were ever configured, and deliveries may still point at one that is gone from the plan.
+ * From a configuration to a plan: slots for its targets and sources, and rules bound to slots. Control thread only, or while it
+ * waits. There is one target slot a name for the life of the process, so their number is bounded by the names that were ever
+ * configured or owed something; a source has one for each of its configurations, until the instances of that are closed.
  */
 struct sb_slots {
 	struct sb_core *core;
 	struct sb_target_slot **target;
 	struct sb_source_slot **source;
+	struct sb_source_stat **stat;
 	struct sb_rule_stat **rule;
-	size_t n_targets, n_sources, n_rules;
+	size_t n_targets, n_sources, n_stats, n_rules;
 	unsigned next_home; /* homes are dealt out in turn */
 };
 
+/* Before the first plan: slots for targets that the journal owes something, configured or not. */
+void sb_slots_recover(struct sb_slots *s, const struct sb_config *config);
 void sb_slots_done(struct sb_slots *s); /* every shard has stopped */
 /*
  * On the shard's own thread: closes what is there, of earlier generations too. Targets first; then, when their outcomes are
@@ -32,11 +35,13 @@ bool sb_slots_sources_closed(const struct sb_slots *s, const struct sb_shard *sh
 void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config);
 
 /*
- * Makes the plan and the slots it needs that are not there yet; these are not open. `opened` and `reopened` are told by the
- * slots themselves: !slot->opened. The configuration gets one more reference.
+ * Makes the plan and the slots it needs that are not there yet; these are not open. Slots there are keep what they have: whoever
+ * wants a source's to be replaced retires it before. The configuration gets one more reference.
  */
 struct sb_plan *sb_plan_make(struct sb_slots *slots, const struct sb_config *config, uint64_t generation);
-struct sb_target_slot *sb_slots_target(const struct sb_slots *s, const char *name); /* the live one; NULL */
-struct sb_source_slot *sb_slots_source(const struct sb_slots *s, const char *name);
+struct sb_target_slot *sb_slots_target(const struct sb_slots *s, const char *name); /* NULL: there never was one */
+struct sb_source_slot *sb_slots_source(const struct sb_slots *s, const char *name); /* the live one; NULL */
+/* Forgets a retired one whose instances are all closed and freed. Plans may still have it. */
+void sb_slots_forget_source(struct sb_slots *s, struct sb_source_slot *slot);
 
 #endif

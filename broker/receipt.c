@@ -197,7 +197,7 @@ static void spilled(struct sb_intake_group *g, bool durable, const struct sb_ref
 
 	(void)why;
 	if (durable) {
-		sb_count(&r->unit->slot->spilled, 1);
+		sb_count(&r->unit->slot->stat->spilled, 1);
 		settle(r);
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "broker/config.h"
 #include "broker/deadbox.h"
 #include "broker/receipt.h"
+#include "broker/targetslot.h"
 
 #define FRAMES_BYTES_MAX (256u << 20)
 /* Outcomes that the disk has not taken yet. Beyond this no new attempts are begun, so that a stalled disk costs no memory. */
@@ -52,6 +53,7 @@ struct sb_shard *sb_shard_new(struct sb_core *core, unsigned index, bool with_fd
 	sb_list_init(&s->slots);
 	sb_list_init(&s->free_groups);
 	sb_list_init(&s->units);
+	sb_list_init(&s->leaving);
 	sb_buf_init(&s->scratch, 2u << 20);
 	return s;
 }
@@ -104,11 +106,12 @@ int sb_shard_open_plan(struct sb_shard *s, struct sb_plan *p, struct sb_err *err
 	for (size_t i = 0; i < c->n_targets; i++) {
 		struct sb_target_slot *slot = sb_map_get(&p->targets, sb_slice_str(c->target[i].name));
 
-		if (slot->home == s && sb_shard_open_target(s, slot) < 0) {
-			*err = slot->open_err;
+		if (slot->home == s && sb_shard_open_target(s, slot, err) < 0)
 			return -1;
-		}
 	}
+	for (size_t i = 0; i < p->n_gone; i++)
+		if (p->gone[i]->home == s && sb_shard_open_target(s, p->gone[i], err) < 0)
+			return -1;
 	for (size_t i = 0; i < c->n_sources; i++) {
 		struct sb_source_slot *slot = sb_map_get(&p->sources, sb_slice_str(c->source[i].name));
 
@@ -150,6 +153,7 @@ unsigned sb_shard_turn(struct sb_shard *s)
 	unsigned n = sb_mailbox_drain(&s->mail);
 
 	tick_due(s);
+	sb_targets_turn(s);
 	sb_receipts_tick(s, sb_mono_ns(s->core->clock));
 	sb_shard_flush(s);
 	return n;
@@ -159,7 +163,7 @@ uint64_t sb_shard_next_due(const struct sb_shard *s)
 {
 	const struct sb_heap_node *x = sb_heap_min(&s->wishes);
 
-	return SB_MIN(x ? x->key : UINT64_MAX, sb_receipts_next_due(s));
+	return SB_MIN(SB_MIN(x ? x->key : UINT64_MAX, sb_receipts_next_due(s)), sb_targets_next_due(s));
 }
 
 bool sb_shard_quiet(const struct sb_shard *s)
@@ -241,7 +245,7 @@ static void hold_targets(struct sb_shard *s, bool hold)
 	if (s->state_held == hold)
 		return;
 	s->state_held = hold;
-	sb_target_hold_all(s, hold);
+	sb_target_hold_all(s);
 }
 
 void sb_shard_flush(struct sb_shard *s)

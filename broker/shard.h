@@ -29,7 +29,9 @@ struct sb_shard {
 	struct sb_link free_frames;
 	uint64_t state_bytes;           /* submitted, not yet durable */
 	bool state_held;                /* too many of them: targets are paused until the disk has caught up */
-	struct sb_link slots;           /* targets at home here, by sb_home_link */
+	struct sb_link slots;           /* targets at home here, by home_link */
+	struct sb_link leaving;         /* units of theirs that finish what they have */
+	unsigned n_lingering;           /* removed targets that still have a unit */
 	struct sb_hits hits;            /* scratch of the intake */
 	struct sb_buf scratch;
 	struct sb_owed *owed;           /* of the event at hand; an input is pool memory of ours until somebody takes it */
@@ -63,11 +65,9 @@ int sb_shard_open_plan(struct sb_shard *s, struct sb_plan *p, struct sb_err *err
 /* No new attempts; drained when none is in flight and what came in is durable. */
 void sb_shard_drain(struct sb_shard *s);
 bool sb_shard_drained(const struct sb_shard *s);
-/* Opens a target here: connector, dispatch, recovered backlog. -1: slot->open_err says why. */
-int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot);
-void sb_shard_close_target(struct sb_shard *s, struct sb_target_slot *slot); /* starts; slot->closed when done */
 int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb_err *err);
-void sb_shard_close_source(struct sb_shard *s, struct sb_source_unit *u);
+void sb_shard_close_source(struct sb_shard *s, struct sb_source_unit *u); /* starts; u->closed when done */
+void sb_shard_free_source(struct sb_source_unit *u); /* closed, or its shard no longer runs */
 
 /* ------------------------------------------------------------------------------------------------ intake */
 
@@ -143,13 +143,7 @@ struct sb_receipt;
 void sb_shard_frames_settle(struct sb_shard *s, struct sb_receipt *r);
 void sb_shard_flush(struct sb_shard *s);
 
-/* ------------------------------------------------------------------------------------------------ targets: target.c */
-
-/* The dispatch's view of its shard, for sb_dispatch_new. arg is the slot. */
+/* The dispatch's view of its shard, for sb_dispatch_new (target.c). arg is the slot. */
 void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret);
-/* Control thread, before anybody else knows the slot: makes its dispatch. name, connector, conf, policy, home are set. */
-void sb_target_prepare(struct sb_target_slot *slot);
-void sb_target_free(struct sb_target_slot *slot); /* when its shard no longer runs, or on it, closed and idle */
-void sb_target_hold_all(struct sb_shard *s, bool hold);
 
 #endif

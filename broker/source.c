@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "broker/base/fault.h"
+
 static struct sb_source_unit *unit_of(struct sb_source *s)
 {
 	return SB_CONTAINER(s, struct sb_source_unit, source);
@@ -15,11 +17,11 @@ static void emitted(struct sb_intake_group *g, bool durable, const struct sb_ref
 	struct sb_source *s = g->arg;
 
 	if (!durable) {
-		sb_count(&unit_of(s)->slot->refused, g->n);
+		sb_count(&unit_of(s)->slot->stat->refused, g->n);
 		s->ops->refused(s, g->cookie, why);
 		return;
 	}
-	sb_count(&unit_of(s)->slot->received, g->n);
+	sb_count(&unit_of(s)->slot->stat->received, g->n);
 	if (s->ops->accepted)
 		s->ops->accepted(s, g->cookie);
 }
@@ -28,7 +30,7 @@ static void emitted(struct sb_intake_group *g, bool durable, const struct sb_ref
 static void count_refused(struct sb_source_slot *slot, const struct sb_refusal *refusal, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		sb_count(&slot->refused, refusal[i].why != SB_REFUSE_WITH_OTHERS);
+		sb_count(&slot->stat->refused, refusal[i].why != SB_REFUSE_WITH_OTHERS);
 }
 
 int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t cookie, struct sb_refusal *refusal)
@@ -36,7 +38,7 @@ int sb_source_emit(struct sb_source *s, struct sb_event **ev, size_t n, uint64_t
 	struct sb_source_unit *u = unit_of(s);
 	struct sb_intake_call call = { .ev = ev, .n = n, .done = emitted, .arg = s, .cookie = cookie };
 
-	if (atomic_load_explicit(&u->slot->paused, memory_order_relaxed)) {
+	if (atomic_load_explicit(&u->slot->stat->paused, memory_order_relaxed)) {
 		for (size_t i = 0; i < n; i++)
 			refusal[i] = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
 	} else if (sb_intake(u->shard, &call, refusal) == 0) {
@@ -50,13 +52,13 @@ int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_hel
 {
 	struct sb_source_slot *slot = unit_of(s)->slot;
 
-	if (atomic_load_explicit(&slot->paused, memory_order_relaxed)) {
+	if (atomic_load_explicit(&slot->stat->paused, memory_order_relaxed)) {
 		*refusal = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
 	} else if (sb_intake_held(unit_of(s), ev, held, refusal) == 0) {
-		sb_count(&slot->received, 1);
+		sb_count(&slot->stat->received, 1);
 		return 0;
 	}
-	sb_count(&slot->refused, 1);
+	sb_count(&slot->stat->refused, 1);
 	return -1;
 }
 
@@ -106,18 +108,18 @@ bool sb_source_may_settle(struct sb_source *s)
 
 void sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n)
 {
-	struct sb_source_slot *slot = unit_of(s)->slot;
+	struct sb_source_stat *stat = unit_of(s)->slot->stat;
 
 	for (size_t i = 0; i < SB_REJECT_REASONS; i++) {
 		const char *have = NULL;
 
-		if (atomic_compare_exchange_strong(&slot->rejected[i].reason, &have, reason) || have == reason ||
+		if (atomic_compare_exchange_strong(&stat->rejected[i].reason, &have, reason) || have == reason ||
 		    strcmp(have, reason) == 0) {
-			sb_count(&slot->rejected[i].n, n);
+			sb_count(&stat->rejected[i].n, n);
 			return;
 		}
 	}
-	sb_count(&slot->rejected[SB_REJECT_REASONS - 1].n, n); /* more kinds than we keep apart */
+	sb_count(&stat->rejected[SB_REJECT_REASONS - 1].n, n); /* more kinds than we keep apart */
 }
 
 const char *sb_source_bus(struct sb_source *s, struct sb_slice name)
@@ -166,7 +168,7 @@ int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb
 	src->closed = source_closed;
 	src->owner = u;
 	src->state = sb_xcalloc(src->ops->state_size);
-	if (src->ops->open(src, err) < 0) {
+	if (SB_FAULT_ERR("source.open") ? sb_fail(err, SB_E_UNREACHABLE, "injected") : src->ops->open(src, err) < 0) {
 		sb_wrap(err, "source '%s'", src->name);
 		if (src->ops->free)
 			src->ops->free(src);
@@ -179,12 +181,25 @@ int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb
 	return 0;
 }
 
+void sb_shard_free_source(struct sb_source_unit *u)
+{
+	struct sb_source *src = &u->source;
+
+	sb_list_unlink(&u->link);
+	sb_receipts_drop(u);
+	if (src->state && src->ops->free)
+		src->ops->free(src);
+	free(src->state);
+	src->state = NULL;
+}
+
 void sb_shard_close_source(struct sb_shard *s, struct sb_source_unit *u)
 {
 	(void)s;
-	if (!u->opened) {
-		u->closed = true;
+	if (u->closing)
 		return;
-	}
-	u->source.ops->close(&u->source);
+	u->closing = true;
+	u->closed = !u->opened;
+	if (u->opened)
+		u->source.ops->close(&u->source);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A target on its home shard: connector instance and dispatch, and the world as the dispatch sees it (sb_dispatch_env):
- * records into the turn's append, reads from the journal, deaths to the table or to the target's dead-letter target.
+ * The world as a target's dispatch sees it (sb_dispatch_env): records into the turn's append, reads from the journal, deaths to
+ * the table or to the target's dead-letter target.
  */
 #include "broker/shard.h"
 
@@ -191,83 +191,4 @@ void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret)
 		.stuck = env_stuck,
 		.arm = env_arm,
 	};
-}
-
-/* ------------------------------------------------------------------------------------------------ open and close */
-
-static void target_closed(struct sb_target *t)
-{
-	struct sb_target_slot *slot = SB_CONTAINER(t, struct sb_target_slot, target);
-
-	slot->closed = true;
-}
-
-/*
- * The dispatch exists from the moment the slot does, so that any shard can make deliveries for it; opening the connector
- * is its home shard's work.
- */
-void sb_target_prepare(struct sb_target_slot *slot)
-{
-	struct sb_dispatch_env env;
-
-	slot->env = slot->home->env;
-	slot->target.name = slot->name;
-	slot->target.ops = slot->connector->target;
-	slot->target.env = &slot->env;
-	slot->target.concurrency = slot->policy.concurrency;
-	slot->target.timeout_ms = slot->policy.timeout_ms;
-	slot->target.closed = target_closed;
-	slot->target.owner = slot;
-	slot->target.state = sb_xcalloc(slot->target.ops->state_size);
-	sb_target_env(slot, &env);
-	slot->dispatch = sb_dispatch_new(&env, &slot->target, &slot->policy);
-}
-
-int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot)
-{
-	SB_ASSERT(slot->home == s);
-	slot->env = s->env;
-	sb_dispatch_recover(slot->dispatch, sb_journal_recovery(s->core->journal));
-	if (atomic_load(&slot->paused))
-		sb_dispatch_pause(slot->dispatch, true);
-	sb_list_push_back(&s->slots, &slot->home_link);
-	if (slot->target.ops->open(&slot->target, &slot->open_err) < 0) {
-		sb_wrap(&slot->open_err, "target '%s'", slot->name);
-		return -1;
-	}
-	slot->opened = true;
-	return 0;
-}
-
-void sb_shard_close_target(struct sb_shard *s, struct sb_target_slot *slot)
-{
-	(void)s;
-	sb_dispatch_drain(slot->dispatch);
-	if (slot->opened)
-		slot->target.ops->close(&slot->target);
-	else
-		slot->closed = true;
-}
-
-void sb_target_free(struct sb_target_slot *slot)
-{
-	if (!slot)
-		return;
-	sb_heap_remove(&slot->home->wishes, &slot->wish);
-	sb_list_unlink(&slot->home_link);
-	sb_dispatch_free(slot->dispatch);
-	if (slot->target.ops->free)
-		slot->target.ops->free(&slot->target);
-	free(slot->target.state);
-	sb_config_unref(slot->config);
-	free(slot);
-}
-
-void sb_target_hold_all(struct sb_shard *s, bool hold)
-{
-	for (struct sb_link *l = s->slots.next; l != &s->slots; l = l->next) {
-		struct sb_target_slot *slot = SB_CONTAINER(l, struct sb_target_slot, home_link);
-
-		sb_dispatch_pause(slot->dispatch, hold || atomic_load(&slot->paused));
-	}
 }

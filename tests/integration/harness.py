@@ -125,14 +125,14 @@ class Daemon:
         env = {k: v for k, v in os.environ.items() if not k.startswith("SB_")}
         return {**env, "RECORD": str(self.record), "BROKEN": str(self.broken), **(extra or {})}
 
-    def launch(self, env=None):
+    def launch(self, env=None, words=()):
         """Starts the process and does not wait for it."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BINARY, "run", "-c", "signalbox.yaml"], cwd=self.folder, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([BINARY, "run", "-c", "signalbox.yaml", *words], cwd=self.folder, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=self.environment(env))
 
-    def start(self, env=None):
-        self.launch(env)
+    def start(self, env=None, words=()):
+        self.launch(env, words)
         wait_for(f"the daemon to be ready\n{self.log_tail()}", self.ready_or_dead)
         if self.process.poll() is not None:
             raise AssertionError(f"the daemon ended with {self.process.returncode}\n{self.log_tail()}")

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reload swaps everything or nothing, under load, and a pause outlives the process."""
 import json
+import os
 import signal
 import unittest
 
@@ -34,6 +35,110 @@ class Reload(unittest.TestCase):
         self.assertEqual(harness.duplicates(self.d), 0)
         self.assertEqual(load.refused, 0)
         self.d.audit()
+
+    def test_a_changed_connector_changes_over_under_load(self):
+        """Its queue and what is in flight notice nothing: nothing is lost, doubled or released."""
+        load = harness.Load(threads=2).start(self.d, lambda n: {"sleep": 0.002} if n % 3 else {"fail": 1})
+        load.wait_acked(20)
+        for n in range(harness.cycles(8)):
+            before = {a["pid"] for a in self.d.attempts()}
+            [change] = self.reopen(f"v{n}").json["changes"]
+            self.assertEqual((change["what"], change["name"], change["kind"]), ("target", "record", "reopen"))
+            load.wait_acked(5)
+            harness.wait_for("the new workers to work", lambda: {a["pid"] for a in self.d.attempts()} - before)
+        load.stop()
+        self.d.settle()
+        self.assertEqual((harness.lost(load, self.d), harness.duplicates(self.d), load.refused), ([], 0, 0))
+        self.assertIn('outcome="released"} 0', self.d.request("GET", "/metrics").text)
+        harness.wait_for("the workers before to be gone", lambda: len(self.d.workers()) <= 2)
+        self.d.audit()
+
+    def reopen(self, mark, drain="10s", **function):
+        config = harness.simple_config(drain_timeout=drain)
+        config["targets"]["record"]["function"] = harness.recorder(**function)
+        config["targets"]["record"]["function"]["env"]["MARK"] = mark
+        self.d.write_config(config)
+        return self.d.control("/v1/reload", {})
+
+    def test_what_a_changed_connector_does_not_finish_in_time_goes_to_the_next(self):
+        self.reopen("before", drain="100ms")
+        slow = self.d.folder / "slow"
+        slow.touch()
+        self.assertEqual(self.d.post(harness.order(1, sleep_while=str(slow))).status, 202)
+        harness.wait_for("it to be in flight", lambda: self.d.target()["in_flight"] == 1)
+        self.assertEqual(self.reopen("after", drain="100ms").status, 200)
+        self.assertEqual(self.d.post(harness.order(2)).status, 202)
+        harness.wait_for("the next one to deliver beside it", lambda: self.d.attempts(n=2, ok=True))
+        slow.unlink()
+        [attempt] = harness.wait_for("the released one to be delivered", lambda: self.d.attempts(n=1, ok=True))
+        self.assertEqual(attempt["attempt"], 1)  # it was not its fault
+        self.d.settle()
+        self.d.audit()
+
+    def test_a_broken_command_is_mended_by_a_reload(self):
+        self.reopen("broken", command=["/no/such/program"])
+        self.assertEqual(self.d.post(harness.order(1)).status, 202)
+        harness.wait_for("it to be unreachable", lambda: self.d.target()["unreachable_for_ms"])
+        self.reopen("mended")
+        harness.wait_for("the delivery", lambda: self.d.attempts(n=1, ok=True))
+        self.d.settle()
+
+    def test_a_reload_that_fails_half_way_leaves_everything_as_it_was(self):
+        """Wherever it fails: at the first or the last target or source, on the first or the last shard."""
+        shards = int(os.environ.get("SB_SHARDS", "1"))
+        for point, hits in (("target.open", (2, 3)), ("source.open", range(2 * shards + 1, 5 * shards + 1))):
+            for hit in hits:
+                with self.subTest(f"{point} {hit}"), harness.Daemon(webhooks({"a": "/hooks/a"})) as d:
+                    self.fails_half_way(d, f"{point}:{hit}:err")
+
+    def fails_half_way(self, d, fault):
+        d.start(env={"SB_FAULT": fault})
+        before = d.status()
+        load = harness.Load(threads=2).start(d)
+        load.wait_acked(5)
+        self.assertEqual(d.post({"n": 1}, path="/hooks/a").status, 202)
+        config = webhooks({"a": "/hooks/other", "b": "/hooks/a", "c": "/hooks/c"}, mark="new")
+        config["targets"]["more"] = {"log": {}}
+        d.write_config(config)
+        d.write_rules(rule("new", "more"))
+        failed = d.cli("reload", ok=(5,))
+        self.assertIn("injected", failed.stderr)
+        load.wait_acked(5)
+        load.stop()
+        after = d.status()
+        self.assertEqual(after["generation"], before["generation"])
+        for what in ("sources", "targets", "rules"):
+            self.assertEqual([x["name"] for x in after[what]], [x["name"] for x in before[what]])
+        self.assertEqual(d.post({"n": 2}, path="/hooks/a").status, 202)
+        self.assertEqual([d.post({}, path=p).status for p in ("/hooks/other", "/hooks/c")], [404, 404])
+        d.settle()
+        self.assertEqual(harness.named(d.status()["sources"], "a")["received"], 2)
+        self.assertEqual((harness.lost(load, d), harness.duplicates(d), load.refused), ([], 0, 0))
+        self.assertEqual(d.cli("reload", ok=(0,)).returncode, 0)  # the fault is spent
+        self.assertEqual([d.post({}, path=p).status for p in ("/hooks/a", "/hooks/other", "/hooks/c")], [202] * 3)
+        self.assertEqual([x["name"] for x in d.status()["targets"]], ["more", "record"])
+        self.assertEqual(harness.named(d.status()["sources"], "a")["received"], 3)
+        d.settle()
+        d.audit()
+        self.assertEqual(d.stop(), 0)
+
+    def test_sources_change_under_load(self):
+        with harness.Daemon(webhooks({"a": "/hooks/a"})) as d:
+            d.start()
+            load = harness.Load(threads=2).start(d)
+            d.cli("pause", "source", "a")
+            for n in range(harness.cycles(8)):
+                d.write_config(webhooks({"a": f"/hooks/{n}", "b": f"/hooks/{n + 1}"}))
+                d.cli("reload")
+                self.assertEqual(d.post({}, path=f"/hooks/{n + 1}").status, 202)
+                self.assertEqual(d.post({}, path=f"/hooks/{n}").status, 503)  # the pause is the source's, not the instance's
+                load.wait_acked(2)
+            load.stop()
+            d.settle()
+            self.assertEqual(harness.named(d.status()["sources"], "b")["received"], harness.cycles(8))
+            self.assertEqual((harness.lost(load, d), harness.duplicates(d), load.refused), ([], 0, 0))
+            d.audit()
+            self.assertEqual(d.stop(), 0)
 
     def test_an_event_keeps_the_generation_that_matched_it(self):
         self.d.cli("pause", "target", "record")
@@ -101,6 +206,15 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.d.post(harness.order(1)).status, 503)
         self.d.cli("resume", "source", source)
         self.assertEqual(self.d.post(harness.order(1)).status, 202)
+
+
+def webhooks(paths, mark=""):
+    """Sources with the given paths beside /v1/events, and the one target."""
+    sources = {name: {"webhook": {"path": path}, "source": "com.hook", "detail_type": "Hook"}
+               for name, path in paths.items()}
+    config = harness.simple_config(sources=sources)
+    config["targets"]["record"]["function"]["env"]["MARK"] = mark
+    return config
 
 
 def named_source(status):

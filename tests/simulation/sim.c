@@ -261,8 +261,8 @@ static void open_plan(struct sim *s)
 	s->slots = (struct sb_slots){ .core = &s->core };
 	s->plan = sb_plan_make(&s->slots, s->config, sb_wall_ms(&s->clock.clock));
 	for (size_t i = 0; i < s->slots.n_targets; i++) {
-		s->settle = s->slots.target[i]->target.settle;
-		s->slots.target[i]->target.settle = on_settle;
+		s->settle = s->slots.target[i]->unit->target.settle;
+		s->slots.target[i]->unit->target.settle = on_settle;
 	}
 	for (unsigned i = 0; i < s->n_shards; i++)
 		if (sb_shard_open_plan(s->shard[i], sb_plan_ref(s->plan), &err) < 0)

@@ -19,6 +19,7 @@ struct world {
 	struct sb_core core;
 	struct sb_shard shard;
 	struct sb_target_slot slot;
+	struct sb_target_unit unit;
 	struct stage *stage;
 	enum far act;
 	unsigned groups; /* on their way */
@@ -111,7 +112,8 @@ static int make(struct stage *st, struct sb_err *err)
 	w->shard.core = w->slot.core = &w->core;
 	w->shard.uuids.rand = &st->rand;
 	w->slot.home = &w->shard;
-	st->target = &w->slot.target;
+	w->unit.slot = &w->slot;
+	st->target = &w->unit.target;
 	act(st, FAR_TAKES);
 	return 0;
 }

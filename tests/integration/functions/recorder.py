@@ -4,7 +4,7 @@
 
     fail: N      the first N attempts fail; -1: all of them     reject: true   answers that it never will
     sleep: S     takes so long                                  exit: CODE     dies without an answer, once
-    fail_while: FILE   fails as long as that file exists
+    fail_while: FILE   fails as long as that file exists        sleep_while: FILE   takes as long as that file exists
     slots: N     is crowded (recorded, and a failure) when N others that said so are at work, in whatever process
 
 and, at the first attempt only,
@@ -76,6 +76,8 @@ def handle(delivery):
         misbehave(detail)
     if detail.get("sleep"):
         time.sleep(detail["sleep"])
+    while os.path.exists(detail.get("sleep_while", "")):
+        time.sleep(0.01)
     dies = "exit" in detail and first
     line = {"pid": os.getpid(), "id": delivery["id"], "attempt": delivery["attempt"], "n": detail.get("n"),
             "ok": answer["ok"] and not dies and slot is not None, "at": time.time(), "event": event, "crowded": slot is None}

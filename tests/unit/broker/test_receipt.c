@@ -350,7 +350,7 @@ static void what_is_delivered_at_once_is_settled_when_that_is_durable(void **sta
 	come_to_rest();
 	assert_int_equal(t.n_settled, 2);
 	assert_int_equal(sb_counted(&slot()->held), 0);
-	assert_int_equal(sb_counted(&slot()->spilled), 0);
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 0);
 	audit(2, 3, 0);
 	end();
 }
@@ -364,7 +364,7 @@ static void what_fails_goes_to_the_journal_with_its_neighbours(void **state)
 	settle_flight(0, 'r'); /* the third is in flight */
 	come_to_rest();
 	assert_int_equal(t.n_settled, 1); /* by being in the journal */
-	assert_int_equal(sb_counted(&slot()->spilled), 1);
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 1);
 	settle_flight(0, 'd');
 	pass_ms(2000);
 	assert_int_equal(t.n_flight, 1);
@@ -461,7 +461,7 @@ static void with_pause_it_waits_and_only_the_dead_are_written(void **state)
 	settle_flight(0, 'd');
 	come_to_rest();
 	assert_int_equal(t.n_settled, 2);
-	assert_int_equal(sb_counted(&slot()->spilled), 1);
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 1);
 	audit(2, 1, 1);
 	end();
 }
