@@ -14,7 +14,7 @@ static uint64_t age(uint64_t now, uint64_t since)
 	return since && now > since ? now - since : 0;
 }
 
-static void add_rejected(const struct sb_source_slot *s, struct sb_buf *out)
+static void add_rejected(const struct sb_source_stat *s, struct sb_buf *out)
 {
 	bool any = false;
 
@@ -34,10 +34,11 @@ static void add_sources(const struct sb_gather *g, struct sb_buf *out)
 {
 	sb_buf_adds(out, ",\"sources\":[");
 	for (size_t i = 0; i < g->n_sources; i++) {
-		const struct sb_source_slot *s = g->source[i].slot;
+		const struct sb_source_slot *slot = g->source[i].slot;
+		const struct sb_source_stat *s = slot->stat;
 
 		sb_buf_addf(out, "%s{\"name\":\"%s\",\"type\":\"%s\",\"received\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"paused\":%s",
-			i ? "," : "", s->name, s->connector->type, sb_counted(&s->received), sb_counted(&s->refused),
+			i ? "," : "", s->name, slot->connector->type, sb_counted(&s->received), sb_counted(&s->refused),
 			atomic_load(&s->paused) ? "true" : "false");
 		add_rejected(s, out);
 		sb_buf_addc(out, '}');
@@ -55,12 +56,13 @@ static void add_target(const struct sb_target_view *v, uint64_t now, struct sb_b
 	const struct sb_dispatch_stats *d = &v->stats;
 
 	sb_buf_addf(out, "{\"name\":\"%s\",\"type\":\"%s\",\"in_flight\":%" PRIu64 ",\"queued\":%" PRIu64 ",\"queued_bytes\":%" PRIu64,
-		v->slot->name, v->slot->connector->type, d->in_flight, d->queued, d->queued_bytes);
+		v->slot->name, v->type, d->in_flight, d->queued, d->queued_bytes);
 	sb_buf_addf(out, ",\"retrying\":%" PRIu64 ",\"held\":%" PRIu64 ",\"dead\":%" PRIu64 ",\"delivered\":%" PRIu64 ",\"retries\":%" PRIu64,
 		d->retrying, d->held, d->dead, d->delivered, d->retries);
 	sb_buf_addf(out, ",\"oldest_ms\":%" PRIu64 ",\"paused\":%s,\"unreachable_for_ms\":%" PRIu64, age(now, d->oldest_ms),
 		yes(atomic_load(&v->slot->paused)), age(d->unreachable_until_ms, now));
-	sb_buf_addf(out, ",\"backlog\":%s,\"at_max_retrying\":%s,\"detail\":{", yes(d->backlog), yes(d->at_max_retrying));
+	sb_buf_addf(out, ",\"removed\":%s,\"abandoned\":%s,\"backlog\":%s,\"at_max_retrying\":%s,\"detail\":{", yes(v->removed),
+		yes(v->abandoned), yes(d->backlog), yes(d->at_max_retrying));
 	sb_buf_add_slice(out, sb_buf_slice(&v->detail));
 	sb_buf_adds(out, "}}");
 }
@@ -140,10 +142,10 @@ static void source_metrics(const struct sb_gather *g, struct sb_buf *out)
 	head(out, "events_received_total", "counter", "Events taken in, by source");
 	for (size_t i = 0; i < g->n_sources; i++)
 		sb_buf_addf(out, "signalbox_events_received_total{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name,
-			sb_counted(&g->source[i].slot->received));
+			sb_counted(&g->source[i].slot->stat->received));
 	head(out, "events_rejected_total", "counter", "Events not taken in, by source and reason");
 	for (size_t i = 0; i < g->n_sources; i++) {
-		const struct sb_source_slot *s = g->source[i].slot;
+		const struct sb_source_stat *s = g->source[i].slot->stat;
 
 		sb_buf_addf(out, "signalbox_events_rejected_total{via=\"%s\",reason=\"refused\"} %" PRIu64 "\n", s->name,
 			sb_counted(&s->refused));

@@ -26,6 +26,26 @@ static void print_changes(struct sb_cli *cli, const json_t *answer)
 		sb_json_number_of(answer, "generation"), sb_json_number_of(answer, "rules"), n, n == 1 ? "" : "s");
 }
 
+static void print_orphans(struct sb_cli *cli, const json_t *answer)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "orphans"), i, o)
+	{
+		const char *fate = sb_json_text_of(o, "fate");
+
+		fprintf(cli->out, "removed target %s: %" PRIu64 " deliveries owed, ", sb_json_text_of(o, "target"),
+			sb_json_number_of(o, "owed"));
+		if (strcmp(fate, "dead-letter") == 0)
+			fprintf(cli->out, "they become dead letters\n");
+		else if (strcmp(fate, "drain") == 0)
+			fprintf(cli->out, "it goes when they are delivered\n");
+		else
+			fprintf(cli->out, "they wait: configure it again, or reload --orphans dead-letter\n");
+	}
+}
+
 static int run(struct sb_cli *cli)
 {
 	const char *orphans = sb_cli_get(cli, "orphans");
@@ -42,10 +62,12 @@ static int run(struct sb_cli *cli)
 	if (orphans)
 		json_object_set_new(body, "orphans", json_string(orphans));
 	r = sb_control_call(&c, "POST", "/v1/reload", body, true, &answer);
-	if (sb_cli_format_is(cli, "json") && answer)
+	if (sb_cli_format_is(cli, "json") && answer) {
 		sb_print_json(cli, answer);
-	else if (r == 0 && !cli->quiet)
+	} else if (r == 0 && !cli->quiet) {
 		print_changes(cli, answer);
+		print_orphans(cli, answer);
+	}
 	json_decref(answer);
 	sb_control_done(&c);
 	return r;

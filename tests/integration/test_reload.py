@@ -188,6 +188,120 @@ class Reload(unittest.TestCase):
         self.assertEqual(letter["target"], "record")
         self.d.audit()
 
+    def without_record(self):
+        """The configuration has lost the target that two deliveries are owed to."""
+        self.d.cli("pause", "target", "record")
+        self.assertEqual(self.d.post([harness.order(1), harness.order(2)]).status, 202)
+        config = harness.simple_config()
+        config["targets"] = {"trail": {"log": {}}}
+        self.d.write_config(config)
+        self.d.write_rules(rule("orders", "trail"))
+
+    def put_back(self):
+        self.d.write_config(harness.simple_config())
+        self.d.write_rules(harness.ORDERS)
+
+    def assert_waiting(self):
+        target = self.d.target()
+        self.assertEqual((target["removed"], target["queued"], target["in_flight"]), (True, 2, 0), target)
+        self.assertGreater(target["oldest_ms"], 0)
+        self.assertRegex(self.d.cli("status").stdout, r"record .* 2 .* removed")
+
+    def test_what_is_owed_to_a_removed_target_drains(self):
+        self.d.cli("resume", "target", "record")
+        slow = self.d.folder / "slow"
+        slow.touch()
+        self.assertEqual(self.d.post([harness.order(n, sleep_while=str(slow)) for n in range(5)]).status, 202)
+        harness.wait_for("two in flight", lambda: self.d.target()["in_flight"] == 2)
+        config = harness.simple_config()
+        config["targets"] = {"trail": {"log": {}}}
+        self.d.write_config(config)
+        self.d.write_rules(rule("orders", "trail"))
+        told = self.d.cli("reload", "--orphans", "drain")
+        self.assertIn("record", told.stdout)
+        self.assertEqual((self.d.target()["removed"], self.d.target()["in_flight"]), (True, 2))
+        slow.unlink()
+        harness.wait_for("all five", lambda: len(self.d.attempts(ok=True)) == 5)
+        harness.wait_for("its workers to be gone", lambda: not self.d.workers())
+        self.assertEqual([t["name"] for t in self.d.status()["targets"]], ["trail"])
+        self.assertEqual(harness.duplicates(self.d), 0)
+        self.d.audit()
+
+    def test_a_removed_target_that_comes_back_has_its_queue(self):
+        """By reload while it still drains, and after it has drained: there is never a second queue of its name."""
+        self.without_record()
+        self.d.cli("reload", "--orphans", "drain")
+        self.assertEqual(self.d.target()["queued"], 2)
+        self.put_back()
+        self.d.cli("reload")
+        self.assertFalse(self.d.target()["removed"])
+        self.d.cli("resume", "target", "record")
+        harness.wait_for("both deliveries", lambda: len(self.d.attempts(ok=True)) == 2)
+        self.d.settle()
+        for n in (3, 4):
+            config = harness.simple_config()
+            config["targets"] = {"trail": {"log": {}}}
+            self.d.write_config(config)
+            self.d.write_rules(rule("orders", "trail"))
+            self.d.cli("reload")
+            harness.wait_for("its workers to be gone", lambda: not self.d.workers())
+            self.put_back()
+            self.d.cli("reload")
+            self.assertEqual(self.d.post(harness.order(n)).status, 202)
+            harness.wait_for("the delivery", lambda n=n: self.d.attempts(n=n, ok=True))
+        self.d.settle()
+        self.assertEqual(harness.duplicates(self.d), 0)
+        self.assertEqual(len(self.d.attempts()), 4)
+        self.d.audit()
+
+    def test_orphans_are_seen_and_wait_after_a_restart(self):
+        self.without_record()
+        self.d.kill()
+        self.d.start()
+        self.assert_waiting()
+        self.assertIn("is not configured", self.d.log_tail())
+        told = self.d.cli("reload")  # says what waits, and refuses nothing: it did not cause it
+        self.assertIn("record", told.stdout)
+        self.assert_waiting()
+        self.put_back()
+        self.d.cli("reload")
+        self.assertFalse(self.d.target()["removed"])
+        self.d.cli("resume", "target", "record")
+        harness.wait_for("both deliveries", lambda: len(self.d.attempts(ok=True)) == 2)
+        self.d.settle()
+        self.assertEqual(harness.duplicates(self.d), 0)
+        self.d.audit()
+        self.d.kill()
+        self.d.start()
+        self.assertEqual(self.d.target()["queued"], 0)
+        self.assertEqual(len(self.d.attempts()), 2)
+
+    def test_orphans_of_a_restart_become_dead_letters(self):
+        for how in ("reload", "run"):
+            with self.subTest(how), harness.Daemon() as self.d:
+                self.d.start()
+                self.without_record()
+                self.d.kill()
+                if how == "run":
+                    self.d.start(words=("--orphans", "dead-letter"))
+                else:
+                    self.d.start()
+                    self.assert_waiting()
+                    told = self.d.cli_json("reload", "--orphans", "dead-letter")
+                    self.assertEqual(told["orphans"], [{"target": "record", "owed": 2, "fate": "dead-letter"}])
+                letters = harness.wait_for("both letters", lambda: len(self.d.letters()) == 2 and self.d.letters())
+                self.assertEqual({a["error_code"] for a in letters}, {"TARGET_REMOVED"})
+                self.assertEqual([t["name"] for t in self.d.status()["targets"]], ["trail"])
+                audit = self.d.audit()
+                self.assertEqual((audit["in_flight"], audit["dead_lettered"]), (0, 2))
+                self.put_back()
+                self.d.cli("reload")
+                self.d.cli("resume", "target", "record")
+                self.d.cli("dlq", "redrive", "--target", "record")
+                harness.wait_for("both deliveries", lambda: len(self.d.attempts(ok=True)) == 2)
+                harness.wait_for("the letters to go", lambda: not self.d.letters())
+                self.d.audit()
+
     def test_a_pause_holds_deliveries_over_a_restart(self):
         self.d.cli("pause", "target", "record")
         self.assertEqual(self.d.post([harness.order(1), harness.order(2)]).status, 202)
