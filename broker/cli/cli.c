@@ -10,6 +10,7 @@
 
 #define FORMATS_DEFAULT "table json"
 #define WORDS_MAX 64
+#define SHORT_HELP_LINES 24
 
 enum common { OPT_CONFIG, OPT_OUTPUT, OPT_COLOR, OPT_QUIET, OPT_HELP, OPT_COMMON };
 
@@ -18,7 +19,7 @@ static const struct sb_cli_option common_options[] = {
 	[OPT_OUTPUT] = { "output", 'o', "FORMAT", NULL },
 	[OPT_COLOR] = { "color", 0, "WHEN", "auto, always or never" },
 	[OPT_QUIET] = { "quiet", 'q', NULL, "say nothing but the result and errors" },
-	[OPT_HELP] = { "help", 'h', NULL, "this text" },
+	[OPT_HELP] = { "help", 'h', NULL, "this text; -h is cut to a screen" },
 	[OPT_COMMON] = { 0 },
 };
 
@@ -27,6 +28,7 @@ struct parse {
 	int argc, at;
 	char **argv;
 	const char *common[OPT_COMMON];
+	bool long_help; /* --help, not -h */
 };
 
 /* ------------------------------------------------------------------------------------------------ messages */
@@ -69,15 +71,59 @@ static void print_option(const struct sb_cli_option *o, const char *doc, FILE *o
 		fprintf(out, "      %-22s %s\n", left, doc);
 }
 
-static void verb_help(const struct sb_cli_verb *v, FILE *out)
+static void own_help(const struct sb_cli_verb *v, FILE *out)
 {
 	fprintf(out, "%s\n\nusage: signalbox %s %s\n\n", v->summary, v->name, v->usage ? v->usage : "");
 	for (const struct sb_cli_option *o = v->options; o && o->name; o++)
 		print_option(o, o->doc, out);
+}
+
+static void verb_help(const struct sb_cli_verb *v, FILE *out)
+{
+	own_help(v, out);
 	for (const struct sb_cli_option *o = common_options; o->name; o++)
 		print_option(o, o == &common_options[OPT_OUTPUT] ? formats_of(v) : o->doc, out);
 	if (v->details)
 		fprintf(out, "\n%s\n", v->details);
+}
+
+/* Of the details: those that show the verb at work. */
+static void print_examples(const struct sb_cli_verb *v, unsigned most, FILE *out)
+{
+	for (const char *line = v->details; line && *line && most; line += strcspn(line, "\n"), line += *line == '\n')
+		if (strncmp(line, "  signalbox ", 12) == 0) {
+			fprintf(out, "%.*s\n", (int)strcspn(line, "\n"), line);
+			most--;
+		}
+}
+
+static unsigned count_lines(const char *text)
+{
+	unsigned n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* -h is for a glance, so it fits on a screen: what does not is in --help. */
+static void short_help(const struct sb_cli_verb *v, FILE *out)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *all = open_memstream(&text, &n);
+
+	SB_ASSERT(all);
+	verb_help(v, all);
+	fclose(all);
+	if (count_lines(text) <= SHORT_HELP_LINES) {
+		fputs(text, out);
+	} else {
+		own_help(v, out);
+		fprintf(out, "  -c FILE, -o FORMAT, --color WHEN, -q, -h; signalbox %s --help tells all\n\n", v->name);
+		print_examples(v, 3, out);
+	}
+	free(text);
 }
 
 void sb_cli_help(const struct sb_cli_verb *verbs, const struct sb_cli_verb *verb, FILE *out)
@@ -156,6 +202,7 @@ static int parse_option(struct parse *p, const char *word)
 		return unknown_option(p, word);
 	if (!o->arg) {
 		*value = "";
+		p->long_help |= is_long && value == &p->common[OPT_HELP];
 		return given ? sb_cli_usage(p->cli, "option %.*s takes no value", is_long ? (int)n + 2 : 2, word) : 0;
 	}
 	if (!given && p->at < p->argc)
@@ -274,7 +321,7 @@ static int run_verb(struct parse *p)
 	SB_ASSERT(count_options(p->cli->verb->options) <= SB_CLI_VALUES);
 	r = parse_words(p);
 	if (r == 0 && p->common[OPT_HELP]) {
-		verb_help(p->cli->verb, p->cli->out);
+		(p->long_help ? verb_help : short_help)(p->cli->verb, p->cli->out);
 		return SB_EXIT_OK;
 	}
 	if (r == 0)

@@ -38,6 +38,19 @@ class Verbs(unittest.TestCase):
             with self.subTest(" ".join(words)):
                 self.run_verb(words, ok=(4,))
 
+    def test_short_help_fits_a_screen_and_long_help_tells_all(self):
+        for verb in self.d.cli_json("help")["commands"]:
+            with self.subTest(verb["name"]):
+                short, long = (self.d.cli(verb["name"], how).stdout for how in ("-h", "--help"))
+                self.assertLessEqual(len(short.splitlines()), 24)
+                self.assertTrue(short.startswith(verb["summary"] + "\n\nusage: signalbox " + verb["name"]))
+                for text in (short, long):
+                    for option in verb["options"]:
+                        self.assertIn("--" + option["name"], text)
+                self.assertIn("--output", long)
+                self.assertRegex(short, "-o[ ,]")
+                self.assertEqual("\n  signalbox " in long, "\n  signalbox " in short)  # examples
+
     def test_send_to_an_unknown_bus_fails(self):
         self.event.write_text(json.dumps({**harness.order(1), "bus": "nowhere"}))
         self.assertNotEqual(self.run_verb(("send", "{event}"), ok=None).returncode, 0)
