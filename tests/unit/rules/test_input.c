@@ -102,6 +102,8 @@ static void a_transformer_gives_json(void **state)
 		{ T("l: $.detail.list", "{\"l\": <l>, \"t\": \"<l>\"}"),
 			"{\"l\": [1, {\"x\":\"y\\\\z\"}], \"t\": \"[1, {\\\"x\\\":\\\"y\\\\\\\\z\\\"}]\"}" },
 		{ T("x: $.detail.none", "{\"x\": <x>, \"y\": \"<x>!\"}"), "{\"x\": null, \"y\": \"!\"}" },
+		{ T("x: $.detail.none", "<x>"), "null" }, { T("", "[<$.detail.none.deeper>, \"<$.none>\"]"), "[null, \"\"]" },
+		{ T("x: '$.detail.list[7]'", "{\"x\": [<x>]}"), "{\"x\": [null]}" },
 		{ T("x: $.detail.nil", "[<x>, \"<x>\"]"), "[null, \"null\"]" }, { T("x: $.detail.ok", "[<x>, \"<x>\"]"), "[true, \"true\"]" },
 		{ T("k: $.detail.id", "{\"<k>\": 1, \"a<k>b<k>\": 2}"), "{\"o-1\": 1, \"ao-1bo-1\": 2}" },
 		{ T("k: $.detail.id", "\"\\\"<k>\\\" \\\\\""), "\"\\\"o-1\\\" \\\\\"" },
