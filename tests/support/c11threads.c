@@ -6,10 +6,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <threads.h>
-
-#include "broker/base/mem.h"
 
 _Static_assert(sizeof(mtx_t) == sizeof(pthread_mutex_t) && sizeof(cnd_t) == sizeof(pthread_cond_t), "not glibc's");
 
@@ -47,9 +46,11 @@ static void *run(void *arg)
 
 int thrd_create(thrd_t *t, thrd_start_t fn, void *arg)
 {
-	struct start *s = sb_xmalloc(sizeof(*s));
+	struct start *s = malloc(sizeof(*s));
 	int rc;
 
+	if (!s)
+		return thrd_nomem;
 	*s = (struct start){ fn, arg };
 	rc = pthread_create(t, NULL, run, s);
 	if (rc)
