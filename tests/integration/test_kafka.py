@@ -29,19 +29,21 @@ def numbers(records):
 class Kafka(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.broker = kafka.Cluster()
+        cls.broker = kafka.Cluster(secure=True)
         cls.addClassCleanup(cls.broker.close)
         cls.broker.start()
 
     def target(self, topic, retry=QUICK, timeout="5s", framework=(), **own):
         properties = {**PROPERTIES, **own.pop("properties", {})}
-        return {"kafka": {"brokers": self.broker.brokers, "topic": topic, "properties": properties, **own}, "timeout": timeout,
+        return {"kafka": {"brokers": own.pop("brokers", self.broker.brokers), "topic": topic, "properties": properties, **own}, "timeout": timeout,
                 "retry": retry, **dict(framework)}
 
+    def config(self, targets):
+        return {"version": 1, "data_dir": "./data", "listeners": {"main": {"address": "127.0.0.1:0"}}, "rules": "rules.d",
+                "targets": targets}
+
     def daemon(self, targets, rules):
-        config = {"version": 1, "data_dir": "./data", "listeners": {"main": {"address": "127.0.0.1:0"}}, "rules": "rules.d",
-                  "targets": targets}
-        return self.enterContext(harness.Daemon(config, {"rules": rules})).start()
+        return self.enterContext(harness.Daemon(self.config(targets), {"rules": rules})).start()
 
     def post(self, daemon, n, kind="plain", **detail):
         answer = daemon.post(harness.order(n, kind=kind, **detail))
@@ -197,6 +199,46 @@ class Kafka(unittest.TestCase):
         self.assertEqual(r.headers["signalbox-failed-delivery-id"], daemon.attempts()[0]["id"])
         self.assertNotIn(r.headers["signalbox-delivery-id"], ("", r.headers["signalbox-failed-delivery-id"]))
         daemon.audit()
+
+    # ------------------------------------------------------------------------------------------ who we are
+
+    def encrypted(self, **more):
+        return {"security.protocol": "ssl", "ssl.ca.location": str(self.broker.authority.ca), **more}
+
+    def logged_in(self, password):
+        return self.encrypted(**{"security.protocol": "sasl_ssl", "sasl.mechanism": "PLAIN", "sasl.username": kafka.USER,
+                                 "sasl.password": password})
+
+    def test_tls_and_a_log_in(self):
+        self.broker.create("secret")
+        targets = {"tls": self.target("secret", brokers=self.broker.tls_brokers, properties=self.encrypted()),
+                   "sasl": self.target("secret", brokers=self.broker.sasl_brokers, properties=self.logged_in(kafka.PASSWORD))}
+        daemon = self.daemon(targets, [rule("plain", "tls", "plain"), rule("login", "sasl", "login")])
+        self.post(daemon, 1)
+        self.post(daemon, 2, kind="login")
+        daemon.settle("tls")
+        daemon.settle("sasl")
+        self.assertEqual(sorted(numbers(self.broker.records("secret"))), [1, 2])
+
+    def test_a_wrong_password_and_an_unknown_authority_lose_nothing(self):
+        self.broker.create("locked")
+        stranger = {"security.protocol": "ssl"}  # knows the authorities of the system only
+        targets = {"guest": self.target("locked", brokers=self.broker.sasl_brokers, timeout="1s", properties=self.logged_in("wrong")),
+                   "stranger": self.target("locked", brokers=self.broker.tls_brokers, timeout="1s", properties=stranger)}
+        daemon = self.daemon(targets, [rule("plain", "guest", "plain"), rule("other", "stranger", "other")])
+        self.post(daemon, 1)
+        self.post(daemon, 2, kind="other")
+        for name, cause in (("guest", "uthentication"), ("stranger", "certificate")):
+            harness.wait_for(f"{name} to be unreachable", lambda name=name: daemon.target(name)["unreachable_for_ms"] > 0)
+            self.assertIn(cause, daemon.target(name)["detail"]["last_error"])
+        self.assertEqual(daemon.letters(), [])
+        targets["guest"] = self.target("locked", brokers=self.broker.sasl_brokers, properties=self.logged_in(kafka.PASSWORD))
+        targets["stranger"] = self.target("locked", brokers=self.broker.tls_brokers, properties=self.encrypted())
+        daemon.write_config(self.config(targets))
+        daemon.cli("reload")
+        daemon.settle("guest")
+        daemon.settle("stranger")
+        self.assertEqual(sorted(numbers(self.broker.records("locked"))), [1, 2])
 
     # ------------------------------------------------------------------------------------------ neighbours
 

@@ -94,11 +94,33 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no broker outlives its test
 
 
-class Node:
-    """One process, broker and controller."""
+USER, PASSWORD = "alice", "alice's password"
 
-    def __init__(self, number, folder, port, controller):
-        self.number, self.folder, self.port, self.controller = number, folder, port, controller
+
+class Authority:
+    """A certificate authority of our own, and what a broker on this machine needs of it."""
+
+    def __init__(self, folder):
+        folder.mkdir()
+        self.folder, self.ca, self.broker = folder, folder / "ca.crt", folder / "broker.pem"
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
+                     "-subj", "/CN=signalbox tests")
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "b.key", "-out", "b.csr", "-subj", "/CN=localhost")
+        (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        self.openssl("x509", "-req", "-in", "b.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "b.crt",
+                     "-days", "2", "-extfile", "names")
+        self.broker.write_text("".join((folder / name).read_text() for name in ("b.key", "b.crt", "ca.crt")))
+
+    def openssl(self, *words):
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True, timeout=60)
+
+
+class Node:
+    """One process, broker and controller. With an authority it also listens for TLS, and for SASL PLAIN over TLS."""
+
+    def __init__(self, number, folder, ports, authority):
+        self.number, self.folder, self.authority = number, folder, authority
+        self.port, self.controller, self.tls, self.sasl = ports
         self.log, self.process = folder / "broker.log", None
 
     def properties(self, nodes):
@@ -123,7 +145,18 @@ class Node:
             rows.update({f"{topic}.replication.factor": few, f"{topic}.num.partitions": 4})
         for topic in ("transaction.state.log", "share.coordinator.state.topic"):
             rows[f"{topic}.min.isr"] = synced
-        return rows
+        return {**rows, **(self.secure(rows) if self.authority else {})}
+
+    def secure(self, rows):
+        listen = f",TLS://127.0.0.1:{self.tls},SASLTLS://127.0.0.1:{self.sasl}"
+        return {
+            "listeners": rows["listeners"] + listen, "advertised.listeners": rows["advertised.listeners"] + listen,
+            "listener.security.protocol.map": rows["listener.security.protocol.map"] + ",TLS:SSL,SASLTLS:SASL_SSL",
+            "sasl.enabled.mechanisms": "PLAIN", "ssl.keystore.type": "PEM", "ssl.keystore.location": self.authority.broker,
+            "ssl.truststore.type": "PEM", "ssl.truststore.location": self.authority.ca,
+            "listener.name.sasltls.plain.sasl.jaas.config":
+                f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
+        }
 
     def java(self, jar_folder, *words, heap="256m"):
         return ["java", f"-Xms{heap}", f"-Xmx{heap}", *JVM, "-cp", f"{jar_folder}/*", *words]
@@ -163,13 +196,14 @@ class Node:
 
 
 class Cluster:
-    """`with Cluster() as kafka:` is a running broker; Cluster(3) are three that replicate."""
+    """`with Cluster() as kafka:` is a running broker; Cluster(3) are three that replicate; secure: with TLS and SASL listeners too."""
 
-    def __init__(self, nodes=1, **properties):
+    def __init__(self, nodes=1, secure=False, **properties):
         self.jars = jars()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-kafka-"))
-        ports = free_ports(2 * nodes)
-        self.nodes = [Node(i + 1, self.folder / f"node{i + 1}", ports[2 * i], ports[2 * i + 1]) for i in range(nodes)]
+        self.authority = Authority(self.folder / "tls") if secure else None
+        ports = free_ports(4 * nodes)
+        self.nodes = [Node(i + 1, self.folder / f"node{i + 1}", ports[4 * i:4 * i + 4], self.authority) for i in range(nodes)]
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         for node in self.nodes:
             node.format(self.jars, cluster_id, self.nodes, {k.replace("_", "."): v for k, v in properties.items()})
@@ -177,6 +211,14 @@ class Cluster:
     @property
     def brokers(self):
         return [f"127.0.0.1:{node.port}" for node in self.nodes]
+
+    @property
+    def tls_brokers(self):
+        return [f"localhost:{node.tls}" for node in self.nodes]
+
+    @property
+    def sasl_brokers(self):
+        return [f"localhost:{node.sasl}" for node in self.nodes]
 
     def start(self):
         for node in self.nodes:
