@@ -36,6 +36,39 @@ class Reload(unittest.TestCase):
         self.assertEqual(load.refused, 0)
         self.d.audit()
 
+    def test_an_event_sees_all_rules_of_one_generation(self):
+        """By SIGHUP and by reload, under load: what two rules of an event say is always of the same generation."""
+        self.d.write_rules(twin_rules(0))
+        self.d.cli("reload")
+        load = harness.Load(threads=3).start(self.d)
+        reloads = harness.cycles(12)
+        for g in range(1, reloads + 1):
+            load.wait_acked(5)
+            before = self.generation()
+            self.d.write_rules(twin_rules(g))
+            if g % 2:
+                self.d.process.send_signal(signal.SIGHUP)
+                harness.wait_for("a new generation", lambda before=before: self.generation() > before)
+            else:
+                self.d.cli("reload")
+            # what is posted from now on is matched by it, whichever shard it comes to
+            for k in range(3):
+                self.assertEqual(self.d.post(harness.order(10 ** 6 + 10 * g + k)).status, 202)
+        load.stop()
+        self.d.settle()
+        seen = {}
+        for attempt in self.d.attempts():
+            seen.setdefault(attempt["n"], []).append((attempt["event"]["detail"]["by"], attempt["event"]["detail"]["g"]))
+        for n, by in seen.items():
+            self.assertEqual(len(by), 2, (n, by))
+            self.assertEqual({rule for rule, _ in by}, {"one", "two"}, (n, by))
+            self.assertEqual(len({g for _, g in by}), 1, (n, by))
+            if n >= 10 ** 6:
+                self.assertEqual(by[0][1], (n - 10 ** 6) // 10)
+        self.assertEqual({n for n in load.acked} - set(seen), set())
+        self.assertEqual(len({g for by in seen.values() for _, g in by}), reloads + 1)  # there was load in every one of them
+        self.d.audit()
+
     def test_a_changed_connector_changes_over_under_load(self):
         """Its queue and what is in flight notice nothing: nothing is lost, doubled or released."""
         load = harness.Load(threads=2).start(self.d, lambda n: {"sleep": 0.002} if n % 3 else {"fail": 1})
@@ -320,6 +353,13 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.d.post(harness.order(1)).status, 503)
         self.d.cli("resume", "source", source)
         self.assertEqual(self.d.post(harness.order(1)).status, 202)
+
+
+def twin_rules(g):
+    """Two rules for every order, which mark what they give with their names and the number of their generation."""
+    template = '{"detail": {"n": <n>, "by": "<aws.events.rule-name>", "g": %d}}' % g
+    target = {"target": "record", "input_transformer": {"paths": {"n": "$.detail.n"}, "template": template}}
+    return {"rules": [{"name": name, "pattern": {"source": ["com.shop"]}, "targets": [target]} for name in ("one", "two")]}
 
 
 def webhooks(paths, mark=""):
