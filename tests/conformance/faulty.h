@@ -17,8 +17,9 @@ struct fault {
 
 struct faulty {
 	const struct row *row;
-	const struct fault *fault; /* [0] is none; what NULL behind the last */
-	unsigned *chosen;          /* index of the one it has */
+	const struct fault *fault; /* [0] is none; what NULL: not this one's */
+	unsigned n;
+	unsigned *chosen; /* index of the one it has */
 	bool target;
 };
 

@@ -57,7 +57,6 @@ static const struct fault push_faults[] = {
 	[BLOCKS] = { "blocks in a callback", "offers arrive byte for byte", "blocked" },
 	[NAMES_NO_BUS] = { "names no bus", "offers arrive byte for byte", "no bus" },
 	[HAS_A_BAD_STATUS] = { "writes a bad status", "it opens and closes without work", "no members of an object" },
-	{ 0 },
 };
 
 static const struct fault pull_faults[] = {
@@ -66,7 +65,8 @@ static const struct fault pull_faults[] = {
 		"before its event was durable" },
 	[ANSWERS_TWICE] = { "lets go twice", "offers arrive byte for byte", "answered 2 times" },
 	[NEVER_ANSWERS] = { "never lets go", "offers arrive byte for byte", "waits", true },
-	{ 0 },
+	[KEEPS_REFUSALS] = { "forgets what there was no room for", "what there is no room for is offered again",
+		"was not offered again", true },
 };
 
 struct offer {
@@ -105,8 +105,32 @@ static void answer(struct faulty_state *f, unsigned k, bool yes)
 
 /* ------------------------------------------------------------------------------------------------ an offer */
 
-static void reject(struct faulty_state *f, unsigned k)
+static int bury(struct faulty_state *f, unsigned k)
 {
+	struct sb_held held = { .cookie = k, .epoch = 7, .position = SB_SLICE("queue/1") };
+	struct sb_unreadable what = {
+		.value = SB_SLICE("?"), .reason = SB_R_INVALID_JSON, .message = SB_SLICE("no JSON")
+	};
+
+	return sb_source_bury(f->s, &held, &what);
+}
+
+static void drop(struct offer *o)
+{
+	free(o->text);
+	o->text = NULL;
+}
+
+static void reject(struct faulty_state *f, struct offer *o, unsigned k)
+{
+	if (f->pulls) {
+		if (bury(f, k) < 0)
+			return;
+		f->due++;
+		drop(o);
+		return;
+	}
+	drop(o);
 	if (chosen != COUNTS_NOTHING)
 		sb_source_rejected(f->s, "invalid_json", 1);
 	answer(f, k, false);
@@ -144,24 +168,29 @@ static int pass(struct faulty_state *f, struct sb_event *ev, unsigned k)
 	return f->pulls ? sb_source_hand(f->s, ev, &held, &refusal) : sb_source_emit(f->s, &ev, 1, k, &refusal);
 }
 
+/* Who pulls has it still and offers it again. */
+static void refused(struct faulty_state *f, struct offer *o, unsigned k)
+{
+	if (!f->pulls || chosen == KEEPS_REFUSALS)
+		drop(o);
+	if (!f->pulls && chosen != KEEPS_REFUSALS)
+		answer(f, k, false);
+}
+
 static void take(struct faulty_state *f, struct offer *o, unsigned k)
 {
 	struct sb_event *ev = build(f, o);
 
-	free(o->text);
-	o->text = NULL;
 	if (!ev) {
-		reject(f, k);
-		return;
-	}
-	f->due++;
-	if (pass(f, ev, k) < 0) {
-		f->due--;
+		reject(f, o, k);
+	} else if (pass(f, ev, k) < 0) {
 		sb_event_unref(ev);
-		if (chosen != KEEPS_REFUSALS)
-			answer(f, k, false);
-	} else if (chosen == ANSWERS_EARLY) {
-		answer(f, k, true);
+		refused(f, o, k);
+	} else {
+		f->due++;
+		drop(o);
+		if (chosen == ANSWERS_EARLY)
+			answer(f, k, true);
 	}
 }
 
@@ -181,13 +210,10 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
 
 		if (!q->offer[k].text || (stopped && f->pulls))
 			continue;
-		if (!stopped) {
+		if (stopped)
+			reject(f, &q->offer[k], k);
+		else
 			take(f, &q->offer[k], k);
-			continue;
-		}
-		free(q->offer[k].text);
-		q->offer[k].text = NULL;
-		reject(f, k);
 	}
 }
 
@@ -306,7 +332,6 @@ static const struct sb_connector pull = {
 			.state_size = sizeof(struct faulty_state),
 			.open = faulty_open,
 			.pause = faulty_pause,
-			.refused = faulty_refused,
 			.settled = faulty_settled,
 			.close = faulty_close,
 			.free = faulty_free,
@@ -363,5 +388,5 @@ static const struct row pull_row = {
 	.source = &(const struct source_row){ .wrap = "@", .bad = bad, .waits = true, .offer = offer },
 };
 
-const struct faulty faulty_push_source = { &push_row, push_faults, &chosen, false };
-const struct faulty faulty_pull_source = { &pull_row, pull_faults, &chosen, false };
+const struct faulty faulty_push_source = { &push_row, push_faults, SB_LEN(push_faults), &chosen, false };
+const struct faulty faulty_pull_source = { &pull_row, pull_faults, SB_LEN(pull_faults), &chosen, false };

@@ -72,7 +72,6 @@ static const struct fault faults[] = {
 		true },
 	[WAITS_FOREVER] = { "has no time-out", "a far side that stalls is told, and used again", "were not settled",
 		true },
-	{ 0 },
 };
 
 #define MAX_INPUT (1u << 20)
@@ -332,4 +331,4 @@ static const struct row row = {
 	},
 };
 
-const struct faulty faulty_target = { &row, faults, &chosen, true };
+const struct faulty faulty_target = { &row, faults, SB_LEN(faults), &chosen, true };

@@ -69,6 +69,8 @@ int __wrap_sb_source_emit(
 	struct stage *st = stage_of(s);
 
 	look_at_offer(st, ev, n);
+	if (!s->ops->refused)
+		violated(st, "it emits events and does not want to hear that they were not stored");
 	if (st->refuse != SB_TAKEN)
 		return refuse(st, refusal, n);
 	keep(st, ev, n, cookie);
@@ -84,7 +86,7 @@ int __wrap_sb_source_hand(
 	look_at_offer(st, &ev, 1);
 	if (held->position.n == 0 || held->position.n > 1024)
 		violated(st, "an event was handed over, and nobody can read where it stands");
-	if (!s->ops->settled || !s->ops->refused)
+	if (!s->ops->settled)
 		violated(st, "it hands over events and does not want to hear of them");
 	if (st->refuse != SB_TAKEN)
 		return refuse(st, refusal, 1);
@@ -92,6 +94,38 @@ int __wrap_sb_source_hand(
 	g->handed = true;
 	g->epoch = held->epoch;
 	return 0;
+}
+
+int __wrap_sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what)
+{
+	struct stage *st = stage_of(s);
+	struct group *g;
+
+	if (st->phase != PHASE_OPEN)
+		violated(st, "it buried a message while it was not open");
+	if (held->position.n == 0 || what->reason == SB_R_NONE || what->message.n == 0)
+		violated(st, "it buried a message, and does not say where it stood or why");
+	if (st->refuse != SB_TAKEN)
+		return -1;
+	g = keep(st, NULL, 0, held->cookie);
+	g->handed = true;
+	g->epoch = held->epoch;
+	st->rejected++;
+	return 0;
+}
+
+void __wrap_sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
+{
+	if (key.n == 0 || key.n > 1024 || value.n > 64 << 10)
+		violated(stage_of(s), "it remembers %zu bytes under a key of %zu", value.n, key.n);
+}
+
+/* The stage has not been there before. */
+struct sb_slice __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key)
+{
+	(void)s;
+	(void)key;
+	return sb_slice(NULL, 0);
 }
 
 void __wrap_sb_source_spill(struct sb_source *s, size_t n)
@@ -103,37 +137,6 @@ void __wrap_sb_source_spill(struct sb_source *s, size_t n)
 			st->group[i].spilled = true;
 			n--;
 		}
-}
-
-int __wrap_sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what)
-{
-	struct stage *st = stage_of(s);
-	struct group *g;
-
-	if (st->phase != PHASE_OPEN)
-		violated(st, "it buried a message while it was not open");
-	if (held->position.n == 0 || held->position.n > 1024 || what->message.n == 0)
-		violated(st, "a message was buried, and nobody can read where it stood or why");
-	if (st->refuse != SB_TAKEN)
-		return -1;
-	g = keep(st, NULL, 0, held->cookie);
-	g->handed = true;
-	g->epoch = held->epoch;
-	return 0;
-}
-
-void __wrap_sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
-{
-	(void)value;
-	if (key.n == 0)
-		violated(stage_of(s), "it remembers something without a name");
-}
-
-struct sb_slice __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key)
-{
-	(void)s;
-	(void)key;
-	return sb_slice(NULL, 0);
 }
 
 bool __wrap_sb_source_may_settle(struct sb_source *s)
@@ -193,11 +196,11 @@ static void call_back(struct stage *st, const struct group *g)
 	const struct sb_source_ops *ops = st->source.ops;
 	uint64_t cookie = g->cookie;
 
-	if (st->fail && ops->refused)
-		ops->refused(&st->source, cookie, &why);
-	else if (!st->fail && g->handed)
+	if (g->handed)
 		ops->settled(&st->source, cookie, g->epoch);
-	else if (!st->fail && ops->accepted)
+	else if (st->fail)
+		ops->refused(&st->source, cookie, &why);
+	else if (ops->accepted)
 		ops->accepted(&st->source, cookie);
 }
 
