@@ -85,13 +85,19 @@ function(sb_library name)
 endfunction()
 
 # sb_connector(webhook SOURCES webhook.c LIBS ...): everything that adding a connector takes, in connectors/CMakeLists.txt.
-# It builds connectors/<name>/, registers `sb_connector_<name>`, and runs the conformance suite on it.
+# It builds <name>/, registers `sb_connector_<name>`, and runs the conformance suite on it. TEST: for tests only, not in the product.
 function(sb_connector name)
-  cmake_parse_arguments(A "" "" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(A "TEST" "" "SOURCES;LIBS" ${ARGN})
+  set(library sb_connectors)
+  set(registry SB_REGISTRY)
+  if(A_TEST)
+    set(library sb_test_connectors)
+    set(registry SB_TEST_REGISTRY)
+  endif()
   list(TRANSFORM A_SOURCES PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/${name}/)
-  target_sources(sb_connectors PRIVATE ${A_SOURCES})
-  target_link_libraries(sb_connectors PUBLIC ${A_LIBS})
-  set_property(GLOBAL APPEND_STRING PROPERTY SB_REGISTRY "X(${name})\n")
+  target_sources(${library} PRIVATE ${A_SOURCES})
+  target_link_libraries(${library} PUBLIC ${A_LIBS})
+  set_property(GLOBAL APPEND_STRING PROPERTY ${registry} "X(${name})\n")
   set_property(GLOBAL APPEND PROPERTY SB_CONNECTOR_NAMES ${name})
 endfunction()
 

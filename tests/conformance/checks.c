@@ -32,16 +32,14 @@ void wrong_configuration_is_refused(struct stage *st)
 		is_refused(st, *w);
 }
 
-bool can_fail_to_open(const struct row *row)
-{
-	return row->spoil;
-}
-
 void a_failed_open_says_why(struct stage *st)
 {
 	struct sb_err err;
 
-	st->row->spoil(st);
+	if (st->target)
+		st->row->target->spoil(st);
+	else
+		st->row->source->spoil(st);
 	MUST(st, stage_try_open(st, &err) < 0, "it opened all the same");
 	stage_free(st);
 	MUST(st, err.code != SB_OK && err.msg[0], "it did not open, and does not say why");

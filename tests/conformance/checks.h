@@ -6,7 +6,6 @@
 
 /* Checks that targets and sources share, and what checks are made of. */
 void wrong_configuration_is_refused(struct stage *st);
-bool can_fail_to_open(const struct row *row);
 void a_failed_open_says_why(struct stage *st);
 
 /* A JSON string that makes an input or event of about so many bytes; the caller frees it. */

@@ -29,17 +29,20 @@ struct target_row {
 	unsigned may[FAR_N];
 	void (*act)(struct stage *st, enum far f);
 	void (*collect)(struct stage *st); /* stage_arrived() for what has arrived since */
+	void (*spoil)(struct stage *st);   /* the next open must fail; NULL: it cannot */
 };
 
 struct source_row {
 	const char *wrap; /* what a sender writes around a detail, which stands for @ */
-	const char *const
-		*bad; /* offers that must be refused, NULL behind the last; HUGE is more than an event may have */
-	bool objects; /* a detail must be an object */
-	bool waits;   /* while paused, offers stay with their senders; else they are refused */
+	/* Offers that must be refused, NULL behind the last. HUGE in them is more than may be offered. */
+	const char *const *bad;
+	size_t largest; /* bytes of a detail; 0: no limit that the suite reaches */
+	bool objects;   /* a detail must be an object */
+	bool waits;     /* while paused, offers stay with their senders; else they are refused */
 	/* Sender k offers this text. Senders have numbers below STAGE_SENDERS and offer once. */
 	void (*offer)(struct stage *st, unsigned k, struct sb_slice text);
 	void (*leave)(struct stage *st, unsigned k); /* it does not wait for its answer; NULL: it never does */
+	void (*spoil)(struct stage *st);
 };
 
 struct row {
@@ -50,7 +53,6 @@ struct row {
 	int (*make)(struct stage *st, struct sb_err *err); /* the other side, before open */
 	void (*opened)(struct stage *st);
 	void (*unmake)(struct stage *st); /* after free */
-	void (*spoil)(struct stage *st);  /* the next open must fail; NULL: it cannot */
 	const struct target_row *target;
 	const struct source_row *source;
 };

@@ -46,6 +46,11 @@ static void all_heard(struct stage *st, unsigned from, unsigned to, bool yes)
 
 /* ------------------------------------------------------------------------------------------------ life */
 
+static bool can_be_spoilt(const struct row *row)
+{
+	return row->source->spoil;
+}
+
 static void it_opens_and_closes_without_work(struct stage *st)
 {
 	if (stage_open(st) < 0)
@@ -138,7 +143,8 @@ static void offers_arrive_byte_for_byte(struct stage *st)
 		"123456789012345678901234567890", "{\"a\" :\t[ 1,\r\n 2\n]}",
 		"\"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x9a\xa6\"", "\"\\u0000\\ud83d\\udea6\\/\\\"\\\\\"",
 		"\"%s %n $HOME `x` ' \\t\"", "{\"a\":1,\"a\":2}", "\"\xe2\x80\xa8\x7f\"" };
-	char *big = large_detail(MIB);
+	size_t largest = st->row->source->largest;
+	char *big = large_detail(largest ? SB_MIN(largest, MIB) : MIB);
 	unsigned k;
 
 	if (stage_open(st) == 0) {
@@ -251,7 +257,7 @@ static void offer_raw(struct stage *st, unsigned k, const char *text)
 		st->row->source->offer(st, k, sb_slice_str(text));
 		return;
 	}
-	large = large_detail(STAGE_EVENT_MAX + 8192);
+	large = large_detail((st->row->source->largest ? st->row->source->largest : STAGE_EVENT_MAX) + 8192);
 	sb_buf_add(&out, text, (size_t)(huge - text));
 	sb_buf_adds(&out, large);
 	sb_buf_adds(&out, huge + 4);
@@ -308,7 +314,7 @@ static void nothing_is_emitted_while_it_is_paused(struct stage *st)
 
 const struct check source_checks[] = {
 	{ "wrong configuration is refused with its place", NULL, wrong_configuration_is_refused },
-	{ "a failed open says why and can be freed", can_fail_to_open, a_failed_open_says_why },
+	{ "a failed open says why and can be freed", can_be_spoilt, a_failed_open_says_why },
 	{ "it opens and closes without work", NULL, it_opens_and_closes_without_work },
 	{ "offers arrive byte for byte", NULL, offers_arrive_byte_for_byte },
 	{ "a sender hears once, and not before it is durable", NULL, a_sender_hears_once_and_not_before_it_is_durable },

@@ -211,17 +211,30 @@ static bool same(const struct stage *st, const struct sb_event *ev, struct sb_sl
 	return true;
 }
 
+/* From the id that the stage itself has written. */
+static bool read_id(struct sb_slice text, unsigned *serial, size_t *i)
+{
+	static const char before[] = "{\"version\":\"0\",\"id\":\"";
+	char id[32] = { 0 }, *end;
+
+	if (text.n < sizeof(before) + sizeof(id) || memcmp(text.p, before, sizeof(before) - 1) != 0)
+		return false;
+	memcpy(id, text.p + sizeof(before) - 1, sizeof(id) - 1);
+	*serial = (unsigned)strtoul(id, &end, 10);
+	if (*end != '-')
+		return false;
+	*i = strtoul(end + 1, NULL, 10);
+	return true;
+}
+
 /* Its id tells which one it should be, and whether it comes from an earlier stage: standard output outlives them. */
 void stage_arrived(struct stage *st, struct sb_slice text)
 {
-	char head[64] = { 0 };
 	unsigned serial;
 	size_t i;
 
-	memcpy(head, text.p, SB_MIN(text.n, sizeof(head) - 1));
-	if (sscanf(head, "{\"version\":\"0\",\"id\":\"%u-%zu.0\"", &serial, &i) !=
-		2) { /* NOLINT(cert-err34-c): our own */
-		violated(st, "something arrived that was never sent: %s", head);
+	if (!read_id(text, &serial, &i)) {
+		violated(st, "something arrived that was never sent: %.*s", (int)SB_MIN(text.n, 60u), text.p);
 		return;
 	}
 	if (serial != st->serial)

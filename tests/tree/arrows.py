@@ -38,7 +38,10 @@ def room_of(path):
 
 
 def tested_room(path):
-    """tests/unit mirrors the tree and may see the private headers of the room it tests; so may a fuzz target, of any."""
+    """tests/unit mirrors the tree and may see the private headers of the room it tests; so may a fuzz target, of any. The suite's
+    example is a connector."""
+    if path.startswith("tests/conformance/"):
+        return "connectors"
     return room_of(path[len("tests/unit/"):]) or room_of("broker/" + path[len("tests/unit/"):]) if path.startswith("tests/unit/") else None
 
 

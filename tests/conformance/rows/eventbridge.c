@@ -25,9 +25,9 @@ const struct row row_eventbridge = {
 	.conf = "{}",
 	.make = senders_make,
 	.unmake = senders_unmake,
-	.spoil = spoil,
 	.source =
 		&(const struct source_row){
+			.spoil = spoil,
 			.wrap = "{\"source\":\"com.shop\",\"detail-type\":\"t\",\"detail\":@}",
 			.objects = true,
 			.bad = bad,

@@ -25,9 +25,9 @@ const struct row row_eventbridge_cloudevents = {
 	.conf = "{}",
 	.make = senders_make,
 	.unmake = senders_unmake,
-	.spoil = spoil,
 	.source =
 		&(const struct source_row){
+			.spoil = spoil,
 			.wrap = "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"com.shop\",\"type\":\"t\",\"data\":"
 				"@}",
 			.bad = bad,

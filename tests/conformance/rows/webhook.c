@@ -28,9 +28,9 @@ const struct row row_webhook = {
 	.wrong = wrong,
 	.make = senders_make,
 	.unmake = senders_unmake,
-	.spoil = spoil,
 	.source =
 		&(const struct source_row){
+			.spoil = spoil,
 			.wrap = "@",
 			.bad = bad,
 			.offer = offer,
