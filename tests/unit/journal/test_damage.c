@@ -11,6 +11,11 @@
 #include "tests/unit/journal/compare.h"
 
 #define GROUP_BYTES 48 /* of a GROUP frame */
+#ifdef __SANITIZE_ADDRESS__
+#define FLIPS 100 /* it looks for other things, and slowly */
+#else
+#define FLIPS 400
+#endif
 
 /* A journal with a history, and its last group: where it lies, and which appends are in it. */
 struct tale {
@@ -208,7 +213,7 @@ static void test_any_bit_may_be_wrong(void **state)
 		tale_tell(&t, seed);
 		ledger_kill(&t.l);
 		sb_rand_seed(&rand, seed);
-		for (unsigned i = 0; i < 400; i++)
+		for (unsigned i = 0; i < FLIPS; i++)
 			open_flipped_somewhere(&t, &rand, i % 8 == 0);
 		ledger_done(&t.l);
 	}
