@@ -115,6 +115,29 @@ uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len)
 	return sb_crc32c(sb_crc32c(salt, p, 4), p + 8, len - 8);
 }
 
+void sb_frame_stamp(char *frame, uint64_t seq, uint32_t salt)
+{
+	uint32_t len, crc;
+
+	memcpy(&len, frame, 4);
+	seq = htole64(seq);
+	memcpy(frame + 12, &seq, 8);
+	crc = htole32(sb_frame_crc(salt, frame, le32toh(len)));
+	memcpy(frame + 4, &crc, 4);
+}
+
+uint64_t sb_frames_stamp(struct sb_buf *b, size_t from, uint64_t seq, uint32_t salt)
+{
+	while (from < b->len) {
+		uint32_t len;
+
+		memcpy(&len, b->p + from, 4);
+		sb_frame_stamp(b->p + from, seq++, salt);
+		from += sb_frame_size(le32toh(len));
+	}
+	return seq;
+}
+
 int sb_segment_open(struct sb_vfs *vfs, const char *dir, uint64_t number, struct sb_segment_reader *r, struct sb_err *err)
 {
 	char path[SB_SEGMENT_PATH_MAX], head[SB_SEGMENT_HEADER] = { 0 };

@@ -31,6 +31,9 @@ int sb_segment_header_read(
 
 /* The checksum of a frame that lies at p, header first; len as in its header. */
 uint32_t sb_frame_crc(uint32_t salt, const char *p, uint32_t len);
+/* Gives a frame its number and checksum; every frame in the buffer from `from` on, and returns the next number. */
+void sb_frame_stamp(char *frame, uint64_t seq, uint32_t salt);
+uint64_t sb_frames_stamp(struct sb_buf *b, size_t from, uint64_t seq, uint32_t salt);
 
 struct sb_frame_at {
 	enum sb_record_type type;

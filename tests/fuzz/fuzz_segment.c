@@ -53,16 +53,11 @@ static void begin_file(struct pen *p, uint64_t prev_end)
 static void add_frame(struct pen *p, uint8_t type, uint8_t flags, struct sb_slice payload)
 {
 	size_t at = p->file.len;
-	uint32_t len = (uint32_t)(SB_FRAME_HEADER + payload.n);
-	uint64_t seq = p->seq++;
-	uint32_t crc;
 
 	sb_frame_begin(&p->file, (enum sb_record_type)type, flags);
 	sb_buf_add_slice(&p->file, payload);
 	sb_frame_end(&p->file, at, 0);
-	memcpy(p->file.p + at + 12, &seq, 8);
-	crc = sb_frame_crc(p->h.salt, p->file.p + at, len);
-	memcpy(p->file.p + at + 4, &crc, 4);
+	p->seq = sb_frames_stamp(&p->file, at, p->seq, p->h.salt);
 }
 
 static void write_records(struct simdisk *d, const uint8_t *in, size_t n)
