@@ -22,6 +22,12 @@ class Exec(unittest.TestCase):
         [letter] = harness.wait_for("the dead letter", d.letters)
         return d.cli_json("dlq", "show", letter["id"])
 
+    def wait_unreachable(self, d, times):
+        harness.wait_for(f"the command to be missed {times} times", lambda: self.outcomes(d, "unreachable") >= times)
+
+    def outcomes(self, d, outcome):
+        return d.metric(f'deliveries_total{{target="record",outcome="{outcome}"}}')
+
     def test_exit_0_is_delivered_once_and_the_event_is_no_argument(self):
         d = self.daemon()
         self.post(d, 1)
@@ -84,11 +90,10 @@ class Exec(unittest.TestCase):
         d = self.daemon(command=["./late-command"])
         for n in range(3):
             self.post(d, n)
-        harness.wait_for("the target to be unreachable", lambda: d.target()["unreachable_for_ms"])
-        harness.wait_for("a few probes", lambda: d.metric('deliveries_total{target="record",outcome="unreachable"}') > 2)
+        self.wait_unreachable(d, 3)
         target = d.target()
         self.assertEqual((target["retrying"], target["retries"], target["dead"]), (0, 0, 0), "an attempt was counted")
-        self.assertEqual(d.metric('target_circuit_state{target="record",state="open"}'), 1)
+        harness.wait_for("the circuit to be seen open", lambda: d.metric('target_circuit_state{target="record",state="open"}') == 1)
         late = d.folder / "late-command"
         late.write_text("#!/bin/sh\nexec python3 functions/command.py\n")
         late.chmod(0o755)
@@ -102,7 +107,7 @@ class Exec(unittest.TestCase):
         late = d.folder / "late-command"
         late.write_text("#!/bin/sh\nexec python3 functions/command.py\n")
         self.post(d, 1)
-        harness.wait_for("the target to be unreachable", lambda: d.target()["unreachable_for_ms"])
+        self.wait_unreachable(d, 1)
         self.assertIn("Permission denied", d.log_tail())
         late.chmod(0o755)
         d.settle()
