@@ -122,7 +122,17 @@ static void repause(struct sb_shard *s, void *arg)
 	sb_dispatch_tick(slot->dispatch);
 }
 
-static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char *name, struct sb_target_slot **ret_target)
+static void pause_source(struct sb_shard *s, void *arg)
+{
+	struct sb_source_slot *slot = arg;
+	struct sb_source_unit *u = &slot->unit[s->index];
+
+	if (u->opened && !u->closed && u->source.ops->pause)
+		u->source.ops->pause(&u->source, atomic_load(&slot->stat->paused));
+}
+
+static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char *name, struct sb_target_slot **ret_target,
+	struct sb_source_slot **ret_source)
 {
 	struct sb_source_slot *source;
 
@@ -132,6 +142,7 @@ static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char
 		return *ret_target ? &(*ret_target)->paused : NULL;
 	}
 	source = strcmp(kind, "source") == 0 ? sb_map_get(&d->plan->sources, sb_slice_str(name)) : NULL;
+	*ret_source = source;
 	return source ? &source->stat->paused : NULL;
 }
 
@@ -142,7 +153,8 @@ static void set_pause(struct sb_daemon *d, struct sb_http_req *req, json_t *body
 	const char *name = json_string_value(json_object_get(body, "name"));
 	struct pause_record record = { .on = on };
 	struct sb_target_slot *target = NULL;
-	atomic_bool *flag = kind && name ? pause_flag(d, kind, name, &target) : NULL;
+	struct sb_source_slot *source = NULL;
+	atomic_bool *flag = kind && name ? pause_flag(d, kind, name, &target, &source) : NULL;
 
 	if (!flag) {
 		sb_http_reply_error(req, 404, "not_found", "there is no %s '%s'", kind ? kind : "source or target", name ? name : "");
@@ -156,6 +168,8 @@ static void set_pause(struct sb_daemon *d, struct sb_http_req *req, json_t *body
 	atomic_store(flag, on);
 	if (target)
 		sb_loop_call(d->loop[target->home->index], repause, target);
+	for (unsigned i = 0; source && i < d->core.n_shards; i++)
+		sb_loop_call(d->loop[i], pause_source, source);
 	reply_json(req, 200, json_pack("{s:i,s:b}", "v", 1, "paused", on));
 }
 

@@ -31,8 +31,10 @@ static void list_names(struct sb_gather *g)
 		g->target[g->n_targets++].slot = it->value;
 	for (size_t i = 0; i < g->plan->n_gone; i++)
 		g->target[g->n_targets++].slot = g->plan->gone[i];
-	sb_map_each (&g->plan->sources, it)
-		g->source[g->n_sources++].slot = it->value;
+	sb_map_each (&g->plan->sources, it) {
+		g->source[g->n_sources].slot = it->value;
+		g->source[g->n_sources++].detail = sb_xcalloc(g->n_shards * sizeof(struct sb_buf));
+	}
 	qsort(g->target, g->n_targets, sizeof(*g->target), by_target);
 	qsort(g->source, g->n_sources, sizeof(*g->source), by_source);
 }
@@ -67,6 +69,18 @@ static void look_at(struct sb_target_view *v)
 		t->ops->status(t, &v->detail);
 }
 
+static void fill_sources(struct sb_gather *g, const struct sb_shard *s)
+{
+	for (size_t i = 0; i < g->n_sources; i++) {
+		struct sb_source_unit *u = &g->source[i].slot->unit[s->index];
+		struct sb_buf *out = &g->source[i].detail[s->index];
+
+		sb_buf_init(out, 256 << 10);
+		if (u->opened && !u->closed && u->source.ops->status)
+			u->source.ops->status(&u->source, out);
+	}
+}
+
 static void fill_part(struct sb_mail *m)
 {
 	struct sb_gather_part *p = SB_CONTAINER(m, struct sb_gather_part, mail);
@@ -80,6 +94,7 @@ static void fill_part(struct sb_mail *m)
 			continue;
 		look_at(v);
 	}
+	fill_sources(g, s);
 	sb_loop_http_stats(p->loop, &g->http[p->index]);
 	/* acq_rel: the last one sees what all others wrote */
 	if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) == 1) {
@@ -114,6 +129,11 @@ void sb_gather_free(struct sb_gather *g)
 {
 	for (size_t i = 0; i < g->n_targets; i++)
 		sb_buf_done(&g->target[i].detail);
+	for (size_t i = 0; i < g->n_sources; i++) {
+		for (unsigned k = 0; k < g->n_shards; k++)
+			sb_buf_done(&g->source[i].detail[k]);
+		free(g->source[i].detail);
+	}
 	sb_plan_unref(g->plan);
 	free(g->target);
 	free(g->source);

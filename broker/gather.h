@@ -20,6 +20,7 @@ struct sb_target_view {
 
 struct sb_source_view {
 	struct sb_source_slot *slot;
+	struct sb_buf *detail; /* one a shard: members of a JSON object, from the connector's instance there; empty: none */
 };
 
 struct sb_gather {

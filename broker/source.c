@@ -54,12 +54,12 @@ int sb_source_hand(struct sb_source *s, struct sb_event *ev, const struct sb_hel
 
 	if (atomic_load_explicit(&slot->stat->paused, memory_order_relaxed)) {
 		*refusal = (struct sb_refusal){ SB_REFUSE_STOPPING, "the source is paused" };
-	} else if (sb_intake_held(unit_of(s), ev, held, refusal) == 0) {
-		sb_count(&slot->stat->received, 1);
-		return 0;
+		return -1;
 	}
-	sb_count(&slot->stat->refused, 1);
-	return -1;
+	if (sb_intake_held(unit_of(s), ev, held, refusal) < 0)
+		return -1; /* it stays with the source, which comes again: not refused, late */
+	sb_count(&slot->stat->received, 1);
+	return 0;
 }
 
 int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what)

@@ -30,6 +30,21 @@ static void add_rejected(const struct sb_source_stat *s, struct sb_buf *out)
 	sb_buf_addc(out, '}');
 }
 
+/* What the connector has to say, by shard; those that have nothing to say are left out. */
+static void add_instances(const struct sb_gather *g, const struct sb_source_view *v, struct sb_buf *out)
+{
+	bool any = false;
+
+	for (unsigned k = 0; k < g->n_shards; k++) {
+		if (v->detail[k].len == 0)
+			continue;
+		sb_buf_addf(out, "%s{\"shard\":%u,%.*s}", any ? "," : ",\"instances\":[", k, SB_SLICE_ARG(sb_buf_slice(&v->detail[k])));
+		any = true;
+	}
+	if (any)
+		sb_buf_addc(out, ']');
+}
+
 static void add_sources(const struct sb_gather *g, struct sb_buf *out)
 {
 	sb_buf_adds(out, ",\"sources\":[");
@@ -40,7 +55,9 @@ static void add_sources(const struct sb_gather *g, struct sb_buf *out)
 		sb_buf_addf(out, "%s{\"name\":\"%s\",\"type\":\"%s\",\"received\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"paused\":%s",
 			i ? "," : "", s->name, slot->connector->type, sb_counted(&s->received), sb_counted(&s->refused),
 			atomic_load(&s->paused) ? "true" : "false");
+		sb_buf_addf(out, ",\"held\":%" PRIu64 ",\"spilled\":%" PRIu64, sb_counted(&slot->held), sb_counted(&s->spilled));
 		add_rejected(s, out);
+		add_instances(g, &g->source[i], out);
 		sb_buf_addc(out, '}');
 	}
 	sb_buf_addc(out, ']');
@@ -143,6 +160,13 @@ static void source_metrics(const struct sb_gather *g, struct sb_buf *out)
 	for (size_t i = 0; i < g->n_sources; i++)
 		sb_buf_addf(out, "signalbox_events_received_total{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name,
 			sb_counted(&g->source[i].slot->stat->received));
+	head(out, "events_held", "gauge", "Events that their source holds until they are settled, by source");
+	for (size_t i = 0; i < g->n_sources; i++)
+		sb_buf_addf(out, "signalbox_events_held{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name, sb_counted(&g->source[i].slot->held));
+	head(out, "events_spilled_total", "counter", "Events that a source held and that went to the journal after all, by source");
+	for (size_t i = 0; i < g->n_sources; i++)
+		sb_buf_addf(out, "signalbox_events_spilled_total{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name,
+			sb_counted(&g->source[i].slot->stat->spilled));
 	head(out, "events_rejected_total", "counter", "Events not taken in, by source and reason");
 	for (size_t i = 0; i < g->n_sources; i++) {
 		const struct sb_source_stat *s = g->source[i].slot->stat;

@@ -101,6 +101,8 @@ uint32_t sb_json_member(const struct sb_tape *t, uint32_t i, struct sb_slice nam
 int sb_json_unescape(struct sb_slice escaped, struct sb_buf *out);
 /* Append plain UTF-8 as a JSON string with quotes; `"`, `\` and control characters are escaped, nothing else. */
 int sb_json_add_string(struct sb_buf *out, struct sb_slice plain);
+/* The same with the base64 of any bytes. */
+int sb_json_add_base64(struct sb_buf *out, struct sb_slice bytes);
 /* First byte offset that is not valid UTF-8, or n when all of it is. */
 size_t sb_utf8_check(const char *p, size_t n);
 

@@ -178,3 +178,26 @@ void sb_json_place(const char *text, size_t n, size_t off, struct sb_loc *ret)
 		}
 	}
 }
+
+int sb_json_add_base64(struct sb_buf *out, struct sb_slice s)
+{
+	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *at = s.n > SIZE_MAX / 2 ? NULL : sb_buf_reserve(out, (s.n + 2) / 3 * 4 + 2);
+
+	if (!at)
+		return -1;
+	*at++ = '"';
+	for (size_t i = 0; i < s.n; i += 3) {
+		uint32_t w = (uint32_t)(uint8_t)s.p[i] << 16;
+
+		w |= i + 1 < s.n ? (uint32_t)(uint8_t)s.p[i + 1] << 8 : 0;
+		w |= i + 2 < s.n ? (uint8_t)s.p[i + 2] : 0;
+		*at++ = digit[w >> 18];
+		*at++ = digit[w >> 12 & 63];
+		*at++ = i + 1 < s.n ? digit[w >> 6 & 63] : '=';
+		*at++ = i + 2 < s.n ? digit[w & 63] : '=';
+	}
+	*at = '"';
+	out->len += (s.n + 2) / 3 * 4 + 2;
+	return 0;
+}

@@ -345,24 +345,6 @@ static bool is_json(const char *media)
 	       (n > 5 && strcmp(media + n - 5, "+json") == 0);
 }
 
-static void add_base64(struct sb_slice s, struct sb_buf *out)
-{
-	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *at = sb_buf_reserve(out, (s.n + 2) / 3 * 4); /* the body was capped */
-
-	for (size_t i = 0; i < s.n; i += 3) {
-		uint32_t w = (uint32_t)(uint8_t)s.p[i] << 16;
-
-		w |= i + 1 < s.n ? (uint32_t)(uint8_t)s.p[i + 1] << 8 : 0;
-		w |= i + 2 < s.n ? (uint8_t)s.p[i + 2] : 0;
-		*at++ = digit[w >> 18];
-		*at++ = digit[w >> 12 & 63];
-		*at++ = i + 1 < s.n ? digit[w >> 6 & 63] : '=';
-		*at++ = i + 2 < s.n ? digit[w & 63] : '=';
-	}
-	out->len += (s.n + 2) / 3 * 4;
-}
-
 /* The body as a JSON text of its own, where it is not JSON: a string. */
 static void quote_data(struct batch *b, struct sb_buf *out)
 {
@@ -370,9 +352,7 @@ static void quote_data(struct batch *b, struct sb_buf *out)
 		sb_json_add_string(out, b->body);
 		return;
 	}
-	sb_buf_addc(out, '"');
-	add_base64(b->body, out);
-	sb_buf_addc(out, '"');
+	sb_json_add_base64(out, b->body);
 	add_name(b, SB_SLICE("data_base64"));
 	sb_buf_adds(&b->meta, "true");
 }

@@ -280,6 +280,11 @@ class Cluster:
         with Admin(self.brokers) as admin:
             admin.delete(topic)
 
+    def trim(self, topic, partition, before):
+        """What retention does: records below this offset are gone."""
+        with Admin(self.brokers) as admin:
+            admin.trim(topic, partition, before)
+
     def kcat(self, *words, stdin=None):
         done = subprocess.run(["kcat", "-q", "-b", ",".join(self.brokers), *words], input=stdin, capture_output=True, timeout=START_S)
         if done.returncode:
@@ -305,7 +310,7 @@ class Admin:
     def __init__(self, brokers):
         self.lib = lib = ctypes.CDLL("librdkafka.so.1")
         for name in ("conf_new", "new", "queue_new", "NewTopic_new", "NewPartitions_new", "DeleteTopic_new", "queue_poll",
-                     "event_CreateTopics_result", "event_CreatePartitions_result", "event_DeleteTopics_result",
+                     "DeleteRecords_new", "topic_partition_list_new", "topic_partition_list_add", "event_CreateTopics_result", "event_CreatePartitions_result", "event_DeleteTopics_result",
                      "CreateTopics_result_topics", "CreatePartitions_result_topics", "DeleteTopics_result_topics"):
             getattr(lib, "rd_kafka_" + name).restype = ctypes.c_void_p
         lib.rd_kafka_topic_result_error_string.restype = ctypes.c_char_p
@@ -353,3 +358,15 @@ class Admin:
 
     def delete(self, topic):
         self.ask("DeleteTopics", "DeleteTopics_result", ctypes.c_void_p(self.lib.rd_kafka_DeleteTopic_new(topic.encode())))
+
+    def trim(self, topic, partition, before):
+        lib = self.lib
+        parts = ctypes.c_void_p(lib.rd_kafka_topic_partition_list_new(1))
+        lib.rd_kafka_topic_partition_list_add(parts, topic.encode(), partition)
+        lib.rd_kafka_topic_partition_list_set_offset(parts, topic.encode(), partition, ctypes.c_int64(before))
+        things = (ctypes.c_void_p * 1)(lib.rd_kafka_DeleteRecords_new(parts))
+        lib.rd_kafka_DeleteRecords(self.handle, things, ctypes.c_size_t(1), None, self.queue)
+        event = ctypes.c_void_p(lib.rd_kafka_queue_poll(self.queue, 30000))
+        if not event or lib.rd_kafka_event_error(event):
+            raise AssertionError(f"DeleteRecords: {lib.rd_kafka_event_error_string(event).decode() if event else 'no answer'}")
+        lib.rd_kafka_event_destroy(event)

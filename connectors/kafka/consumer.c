@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "consumer.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define COMMITTED_MS 5000
+#define WATERMARK_MS 2000
+
+static const uint64_t one = 1;
+
+/* ------------------------------------------------------------------------------------------------ configuration */
+
+static const char *const from_words[] = { "earliest", "latest", NULL };
+static const char *const range_words[] = { "stop", "earliest", "latest", NULL };
+
+static const struct sb_field window_fields[] = {
+	SB_F_KEY(INT, struct kafka_source_conf, window.records, "records", .min = 1, .max = 1000000, .dflt = "4096",
+		.doc = "Records of a partition that are read and not committed; at the bound it is not read on."),
+	SB_F_KEY(BYTES, struct kafka_source_conf, window.bytes, "bytes", .min = 1024, .max = 1 << 30, .dflt = "16MiB",
+		.doc = "The same in bytes; one record is always let in."),
+	{ 0 },
+};
+
+const struct sb_field kafka_source_fields[] = {
+	SB_F_KEY(STRS, struct kafka_source_conf, cluster.brokers, "brokers", .required = true, .min = 1, .max = 100,
+		.doc = "Where to begin, as `host:port`; the rest of the cluster is found from there."),
+	SB_F(STRS, struct kafka_source_conf, topics, .required = true, .min = 1, .max = 1000,
+		.doc = "Names of topics; one that begins with `^` is a regular expression."),
+	SB_F(STR, struct kafka_source_conf, group, .required = true, .min = 1, .max = 249, .doc = "The consumer group."),
+	SB_F(ENUM, struct kafka_source_conf, from, .names = from_words, .dflt = "earliest",
+		.doc = "Where a partition begins of which the group has no position yet; afterwards it counts no more."),
+	SB_F(ENUM, struct kafka_source_conf, out_of_range, .names = range_words, .dflt = "stop",
+		.doc = "When the group's position is no longer in the topic (retention was faster): the partition stops until somebody has "
+		       "looked, or goes on at either end; what is gone is counted."),
+	{ .key = "window", .type = SB_T_OBJECT, .sub = window_fields,
+		.doc = "How much of a partition may be under way: after a crash at most that much is delivered twice." },
+	SB_F(BYTES, struct kafka_source_conf, memory, .min = 1 << 20, .max = INT64_C(64) << 30, .dflt = "64MiB",
+		.doc = "Of all partitions together: beyond it none is read on."),
+	SB_F(MS, struct kafka_source_conf, drain, .min = 0, .max = 600000, .dflt = "5s",
+		.doc = "How long a partition that is taken away waits for what is under way, so that its next owner does not see it again."),
+	SB_F_KEY(MAP, struct kafka_source_conf, cluster.properties, "properties",
+		.doc = "Properties of librdkafka, such as `security.protocol` or `session.timeout.ms`, by their own names."),
+	{ 0 },
+};
+
+static const char positions[] = "leave it out: positions are stored when the events are delivered or in the journal";
+
+static const struct kafka_reserved reserved[] = {
+	{ "group.id", "write it as `group`" },
+	{ "enable.auto.commit", positions },
+	{ "enable.auto.offset.store", positions },
+	{ "auto.offset.reset", "write it as `from` and `out_of_range`" },
+	{ "enable.partition.eof", "leave it out" },
+	{ "max.poll.interval.ms", "leave it out: the daemon polls all the time, whatever its targets do" },
+	{ NULL, NULL },
+};
+
+static int check_topic(struct sb_decode *d, const struct sb_node *n, const char *topic)
+{
+	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	regex_t re;
+
+	if (topic[0] != '^') {
+		if (topic[0] && topic[strspn(topic, chars)] == '\0' && strlen(topic) <= 249)
+			return 0;
+		return kafka_complain(d, n, "a topic has letters, digits, `.`, `_` and `-`; a regular expression begins with `^`",
+			"`%s` is not the name of a topic", topic);
+	}
+	if (regcomp(&re, topic, REG_EXTENDED | REG_NOSUB) != 0)
+		return kafka_complain(d, n, "POSIX extended regular expressions are spoken here", "`%s` is not a regular expression", topic);
+	regfree(&re);
+	return 0;
+}
+
+int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf)
+{
+	struct kafka_source_conf *c = conf;
+	const struct sb_node *list = sb_node_get(at, "topics");
+	int rc = kafka_cluster_check(d, at, &c->cluster, reserved);
+
+	for (size_t i = 0; i < c->topics.n; i++)
+		if (check_topic(d, list->item[i], c->topics.v[i]) < 0)
+			rc = -1;
+	return rc;
+}
+
+static const char *property(const struct kafka_source_conf *c, const char *name)
+{
+	for (size_t i = c->cluster.n_pairs; i-- > 0;)
+		if (strcmp(c->cluster.pair[i].name, name) == 0)
+			return c->cluster.pair[i].value;
+	return NULL;
+}
+
+/*
+ * queued.*: what librdkafka reads ahead of us for each partition. Before 2.2 a full queue rests for a second, so that it must
+ * be deep enough to last; since then the rest can be set, and a shallow one does.
+ */
+static bool rest_can_be_set(void)
+{
+	return rd_kafka_version() >= 0x020200ff;
+}
+
+rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err)
+{
+	const char *protocol = property(c, "group.protocol"), *member = property(c, "group.instance.id");
+	bool classic = !protocol || strcmp(protocol, "classic") == 0;
+	char name[300];
+	const struct kafka_pair defaults[] = {
+		{ "client.id", "signalbox" },
+		{ "auto.commit.interval.ms", "1000" },
+		{ "queued.max.messages.kbytes", rest_can_be_set() ? "4096" : "16384" },
+		{ "fetch.error.backoff.ms", "100" },
+		{ "reconnect.backoff.max.ms", "2000" },
+		{ "topic.metadata.refresh.interval.ms", "30000" },
+		{ "socket.keepalive.enable", "true" },
+		{ "socket.nagle.disable", "true" },
+		{ classic ? "partition.assignment.strategy" : "client.id", classic ? "cooperative-sticky" : "signalbox" },
+		{ rest_can_be_set() ? "fetch.queue.backoff.ms" : NULL, "10" },
+		{ NULL, NULL },
+	};
+	const struct kafka_pair fixed[] = {
+		{ "group.id", c->group },
+		{ "enable.auto.commit", "true" },
+		{ "enable.auto.offset.store", "false" },
+		{ "auto.offset.reset", "error" },
+		{ "enable.partition.eof", "false" },
+		{ member && shard ? "group.instance.id" : NULL, name },
+		{ NULL, NULL },
+	};
+
+	snprintf(name, sizeof(name), "%s-%u", member ? member : "", shard);
+	return kafka_cluster_conf(&c->cluster, defaults, fixed, err);
+}
+
+/* ------------------------------------------------------------------------------------------------ where to begin */
+
+int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum kafka_out_of_range policy, uint64_t *ret_lost)
+{
+	*ret_lost = 0;
+	if (a->low < 0) /* nobody could tell: what the group says, or the end that it asks for, which librdkafka knows */
+		return a->committed >= 0 ? a->committed : from == KAFKA_FROM_EARLIEST ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+	if (a->committed < 0)
+		return from == KAFKA_FROM_EARLIEST ? a->low : a->high;
+	if (a->committed >= a->low && a->committed <= a->high)
+		return a->committed;
+	*ret_lost = a->committed < a->low ? (uint64_t)(a->low - a->committed) : 0;
+	switch (policy) {
+	case KAFKA_RANGE_STOP: return -1;
+	case KAFKA_RANGE_EARLIEST: return a->low;
+	case KAFKA_RANGE_LATEST:
+		if (a->committed < a->low)
+			*ret_lost = (uint64_t)(a->high - a->committed);
+		return a->high;
+	}
+	SB_ASSERT(!"a policy");
+}
+
+static void *ask(void *arg)
+{
+	struct kafka_ask *a = arg;
+	bool answers = true;
+	ssize_t n;
+
+	a->err = rd_kafka_committed(a->rk, a->list, COMMITTED_MS);
+	for (int i = 0; i < a->list->cnt && a->err == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+		const rd_kafka_topic_partition_t *p = &a->list->elems[i];
+		struct kafka_asked *at = &a->answer[i];
+
+		*at = (struct kafka_asked){ .committed = p->offset >= 0 ? p->offset : -1, .low = -1, .high = -1 };
+		if (p->err)
+			a->err = p->err;
+		answers = answers && rd_kafka_query_watermark_offsets(a->rk, p->topic, p->partition, &at->low, &at->high, WATERMARK_MS) == 0;
+		if (!answers)
+			at->low = at->high = -1;
+	}
+	atomic_store_explicit(&a->done, true, memory_order_release);
+	n = write(a->wake_fd, &one, sizeof(one));
+	(void)n; /* full: then it is awake */
+	return NULL;
+}
+
+void kafka_ask(struct kafka_ask *a, rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int wake_fd)
+{
+	int rc;
+
+	*a = (struct kafka_ask){ .rk = rk, .list = rd_kafka_topic_partition_list_copy(list), .wake_fd = wake_fd, .out = true };
+	a->answer = sb_xcalloc(((size_t)list->cnt + 1) * sizeof(*a->answer));
+	rc = pthread_create(&a->thread, NULL, ask, a);
+	SB_ASSERT(rc == 0);
+}
+
+bool kafka_ask_done(struct kafka_ask *a)
+{
+	if (!a->out || !atomic_load_explicit(&a->done, memory_order_acquire))
+		return false;
+	pthread_join(a->thread, NULL);
+	a->out = false;
+	return true;
+}
+
+void kafka_ask_free(struct kafka_ask *a)
+{
+	if (a->out)
+		pthread_join(a->thread, NULL);
+	if (a->list)
+		rd_kafka_topic_partition_list_destroy(a->list);
+	free(a->answer);
+	*a = (struct kafka_ask){ 0 };
+}
+
+/* ------------------------------------------------------------------------------------------------ the end */
+
+static void *end(void *arg)
+{
+	struct kafka_ender *e = arg;
+	ssize_t n;
+
+	rd_kafka_destroy_flags(e->rk, e->hard ? RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE : 0);
+	atomic_store_explicit(&e->done, true, memory_order_release);
+	n = write(e->wake_fd, &one, sizeof(one));
+	(void)n;
+	return NULL;
+}
+
+void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, bool hard, int wake_fd)
+{
+	int rc;
+
+	*e = (struct kafka_ender){ .rk = rk, .hard = hard, .wake_fd = wake_fd, .out = true };
+	rc = pthread_create(&e->thread, NULL, end, e);
+	SB_ASSERT(rc == 0);
+}
+
+bool kafka_ended(struct kafka_ender *e)
+{
+	if (!e->out || !atomic_load_explicit(&e->done, memory_order_acquire))
+		return false;
+	kafka_end_wait(e);
+	return true;
+}
+
+void kafka_end_wait(struct kafka_ender *e)
+{
+	if (e->out)
+		pthread_join(e->thread, NULL);
+	e->out = false;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_CONNECTORS_KAFKA_CONSUMER_H
+#define SB_CONNECTORS_KAFKA_CONSUMER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cluster.h"
+#include "broker/base/err.h"
+
+/*
+ * What a source asks of librdkafka, so that its shard never blocks: what must wait for an answer runs on a thread of its
+ * own and writes to `wake_fd` when it is over.
+ */
+enum kafka_from { KAFKA_FROM_EARLIEST, KAFKA_FROM_LATEST };
+enum kafka_out_of_range { KAFKA_RANGE_STOP, KAFKA_RANGE_EARLIEST, KAFKA_RANGE_LATEST };
+
+struct kafka_source_conf {
+	struct kafka_cluster cluster;
+	struct sb_strs topics;
+	const char *group;
+	int from, out_of_range;
+	struct {
+		int64_t records;
+		uint64_t bytes;
+	} window;
+	uint64_t memory, drain;
+};
+
+extern const struct sb_field kafka_source_fields[];
+int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf);
+/* NULL: err says why. The caller owns it. `shard` > 0 gives a static member a name of its own. */
+rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err);
+
+/* ------------------------------------------------------------------------------------------------ positions */
+
+/* Where each partition of an assignment begins. */
+struct kafka_asked {
+	int64_t committed; /* -1: the group has none */
+	int64_t low, high; /* what the broker has: low .. high - 1; -1: unknown */
+};
+
+/* The offset to begin at; -1: the partition must not be read. *ret_lost: records that are gone, unread. Pure. */
+int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum kafka_out_of_range policy, uint64_t *ret_lost);
+
+struct kafka_ask {
+	pthread_t thread;
+	rd_kafka_t *rk;
+	rd_kafka_topic_partition_list_t *list; /* ours */
+	struct kafka_asked *answer;            /* one for each */
+	rd_kafka_resp_err_t err;
+	int wake_fd;
+	bool out;
+	atomic_bool done;
+};
+
+void kafka_ask(struct kafka_ask *a, rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int wake_fd);
+bool kafka_ask_done(struct kafka_ask *a); /* once; then list and answer may be read */
+void kafka_ask_free(struct kafka_ask *a); /* waits for the thread, if there is one */
+
+/* ------------------------------------------------------------------------------------------------ the end */
+
+struct kafka_ender {
+	pthread_t thread;
+	rd_kafka_t *rk;
+	int wake_fd;
+	bool out, hard;
+	atomic_bool done;
+};
+
+/* Takes the consumer down; `hard`: without waiting for its group. Queues that came from it are gone already. */
+void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, bool hard, int wake_fd);
+bool kafka_ended(struct kafka_ender *e); /* once */
+void kafka_end_wait(struct kafka_ender *e);
+
+#endif
