@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "source.h"
 
-#include <event2/event.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "broker/base/clock.h"
-#include "broker/base/log.h"
-#include "consumer.h"
-#include "record.h"
-#include "window.h"
+#include "member.h"
 
 /*
  * One shard's consumer of the group. Every partition has a queue of its own, so that one whose window is full is simply not
@@ -34,239 +29,7 @@
  */
 #define TICK_MS 50
 #define RECORDS_MOST 512 /* in one go; then the loop gets its turn */
-#define SPILL_AT_ONCE 256
-#define COMMIT_MS 5000   /* for a last commit, when what is under way is done */
-#define COMMIT_AGAIN_MS 100
 #define LEAVE_MS 3000    /* for the group to say good-bye */
-
-enum part_state { READING, REVOKING, STOPPED };
-
-struct part {
-	char *topic;
-	int32_t number;
-	uint32_t epoch;
-	enum part_state state;
-	rd_kafka_queue_t *queue;
-	rd_kafka_event_t *pending; /* a record that was not taken */
-	const rd_kafka_message_t *pending_record; /* inside of it */
-	struct kafka_window window;
-	uint64_t seed;
-	bool dirty;                /* the position has moved since it was stored */
-	uint32_t head_before;      /* the window's head at the last tick */
-	int64_t committed;         /* as the group has told us; -1: nothing */
-};
-
-enum life { RUNNING, WAITING, COMMITTING, LEAVING, ENDING, CLOSED };
-
-struct kafka_source {
-	struct sb_source *source;
-	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
-	int wake_fd;
-	struct event *wake, *tick;
-	struct sb_envelope_reader *envelope;
-	struct kafka_record record;
-	struct part **part; /* NULL where there is none; cookies have the index */
-	size_t n_parts, turn;
-	uint32_t epochs;
-	uint64_t held_bytes;
-	struct kafka_ask ask;
-	rd_kafka_topic_partition_list_t *revoked; /* being drained; NULL: none */
-	uint64_t revoke_ns, ask_ns;  /* give up draining; ask again (0: not) */
-	uint64_t commit_ns;          /* no commit of our own before */
-	bool commit_out;
-	struct kafka_ender ender;
-	enum life life;
-	uint64_t leave_ns;
-	bool paused, failed, hard;
-	struct {
-		uint64_t records, buried, lost_by_retention, stale, abandoned, rebalances, errors;
-	} counts;
-	char last_error[256];
-};
-
-static uint64_t now_ns(const struct kafka_source *k)
-{
-	return sb_mono_ns(k->source->env->clock);
-}
-
-static void again(struct kafka_source *k)
-{
-	event_active(k->wake, EV_READ, 0);
-}
-
-static void note_error(struct kafka_source *k, const char *text)
-{
-	k->counts.errors++;
-	snprintf(k->last_error, sizeof(k->last_error), "%s", text ? text : "");
-}
-
-/* ------------------------------------------------------------------------------------------------ partitions */
-
-static size_t free_place(struct kafka_source *k)
-{
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (!k->part[i])
-			return i;
-	k->part = sb_xrealloc(k->part, (k->n_parts + 1) * sizeof(struct part *));
-	k->part[k->n_parts] = NULL;
-	return k->n_parts++;
-}
-
-static struct part *find(const struct kafka_source *k, const char *topic, int32_t number)
-{
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] && k->part[i]->number == number && strcmp(k->part[i]->topic, topic) == 0)
-			return k->part[i];
-	return NULL;
-}
-
-/* Its queue is taken out of the main one before it is assigned: what is fetched can only come to us here. */
-static void add_part(struct kafka_source *k, const rd_kafka_topic_partition_t *at)
-{
-	static const uint64_t one = 1;
-	const struct kafka_source_conf *c = k->source->conf;
-	struct part *p = sb_xcalloc(sizeof(*p));
-	size_t i = free_place(k);
-
-	p->topic = sb_xstrdup(at->topic);
-	p->number = at->partition;
-	p->epoch = ++k->epochs;
-	p->seed = kafka_record_seed(k->source->name, p->topic, p->number);
-	p->committed = -1;
-	kafka_window_init(&p->window, (uint32_t)c->window.records, c->window.bytes);
-	p->queue = rd_kafka_queue_get_partition(k->rk, p->topic, p->number);
-	if (p->queue) {
-		rd_kafka_queue_forward(p->queue, NULL);
-		rd_kafka_queue_io_event_enable(p->queue, k->wake_fd, &one, sizeof(one));
-	} else {
-		p->state = STOPPED;
-	}
-	k->part[i] = p;
-}
-
-/* From here on what is settled for it is stale. */
-static void drop_part(struct kafka_source *k, struct part *p)
-{
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] == p)
-			k->part[i] = NULL;
-	k->counts.abandoned += kafka_window_held(&p->window);
-	k->held_bytes -= p->window.bytes;
-	if (p->pending)
-		rd_kafka_event_destroy(p->pending);
-	if (p->queue) {
-		rd_kafka_queue_io_event_enable(p->queue, -1, NULL, 0);
-		rd_kafka_queue_destroy(p->queue);
-	}
-	kafka_window_free(&p->window);
-	free(p->topic);
-	free(p);
-}
-
-static void stop_part(struct kafka_source *k, struct part *p, const char *why)
-{
-	p->state = STOPPED;
-	note_error(k, why);
-	sb_log(SB_LOG_ERROR, "partition stopped: somebody must look", KS("source", k->source->name), KS("topic", p->topic),
-		KI("partition", p->number), KS("why", why));
-}
-
-/* ------------------------------------------------------------------------------------------------ positions */
-
-/* Only what moved; a position that is refused because the partition is no longer ours is lost with it. */
-static void store_positions(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list = NULL;
-
-	for (size_t i = 0; i < k->n_parts; i++) {
-		struct part *p = k->part[i];
-
-		if (!p || !p->dirty)
-			continue;
-		if (!list)
-			list = rd_kafka_topic_partition_list_new(16);
-		rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = p->window.position;
-		p->dirty = false;
-	}
-	if (!list)
-		return;
-	if (rd_kafka_offsets_store(k->rk, list) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		for (int i = 0; i < list->cnt; i++)
-			k->counts.stale += list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR;
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
-/*
- * Before a partition is given back its position is committed, and the answer waited for: while the group is being rebalanced
- * a commit can fail, and the next owner would begin where the last one that worked has left it.
- */
-static bool is_committed(const struct part *p)
-{
-	return p->window.position < 0 || p->committed >= p->window.position;
-}
-
-static bool all_committed(const struct kafka_source *k, bool revoking_only)
-{
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] && !is_committed(k->part[i]) && (!revoking_only || k->part[i]->state == REVOKING))
-			return false;
-	return true;
-}
-
-static void commit_now(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list;
-
-	if (k->commit_out || now_ns(k) < k->commit_ns)
-		return;
-	list = rd_kafka_topic_partition_list_new(16);
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] && !is_committed(k->part[i]))
-			rd_kafka_topic_partition_list_add(list, k->part[i]->topic, k->part[i]->number)->offset = k->part[i]->window.position;
-	k->commit_out = list->cnt && rd_kafka_commit_queue(k->rk, list, k->queue, NULL, k) == RD_KAFKA_RESP_ERR_NO_ERROR;
-	k->commit_ns = now_ns(k) + COMMIT_AGAIN_MS * SB_NS_PER_MS;
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void on_committed(struct kafka_source *k, rd_kafka_event_t *ev)
-{
-	const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(ev);
-	rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
-
-	if (rd_kafka_event_opaque(ev) == k)
-		k->commit_out = false;
-	if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
-		note_error(k, rd_kafka_event_error_string(ev));
-	for (int i = 0; list && i < list->cnt; i++) {
-		const rd_kafka_topic_partition_t *at = &list->elems[i];
-		struct part *p = find(k, at->topic, at->partition);
-
-		if (p && !err && !at->err && at->offset > p->committed)
-			p->committed = at->offset;
-	}
-}
-
-static void kafka_settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
-{
-	struct kafka_source *k = s->state;
-	size_t i = (size_t)(cookie >> 32);
-	struct part *p = i < k->n_parts ? k->part[i] : NULL;
-	bool was_full;
-	uint64_t bytes;
-
-	if (!p || p->epoch != epoch) {
-		k->counts.stale++;
-		return;
-	}
-	was_full = kafka_window_full(&p->window);
-	bytes = p->window.bytes;
-	if (kafka_window_done(&p->window, (uint32_t)cookie))
-		p->dirty = true;
-	k->held_bytes -= bytes - p->window.bytes;
-	if (was_full || p->state == REVOKING)
-		again(k);
-}
 
 /* ------------------------------------------------------------------------------------------------ a record */
 
@@ -328,9 +91,9 @@ static bool on_record(struct kafka_source *k, size_t i, const rd_kafka_message_t
 static void on_part_error(struct kafka_source *k, struct part *p, rd_kafka_resp_err_t err, const char *text)
 {
 	if (err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)
-		stop_part(k, p, text ? text : rd_kafka_err2str(err));
+		kafka_part_stop(k, p, text ? text : rd_kafka_err2str(err));
 	else
-		note_error(k, text ? text : rd_kafka_err2str(err));
+		kafka_note_error(k, text ? text : rd_kafka_err2str(err));
 }
 
 /* False: the record is pending. */
@@ -365,6 +128,27 @@ static bool offer_pending(struct kafka_source *k, size_t i)
 	rd_kafka_event_destroy(p->pending);
 	p->pending = NULL;
 	return true;
+}
+
+static void kafka_settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
+{
+	struct kafka_source *k = s->state;
+	size_t i = (size_t)(cookie >> 32);
+	struct part *p = i < k->n_parts ? k->part[i] : NULL;
+	bool was_full;
+	uint64_t bytes;
+
+	if (!p || p->epoch != epoch) {
+		k->counts.stale++;
+		return;
+	}
+	was_full = kafka_window_full(&p->window);
+	bytes = p->window.bytes;
+	if (kafka_window_done(&p->window, (uint32_t)cookie))
+		p->dirty = true;
+	k->held_bytes -= bytes - p->window.bytes;
+	if (was_full || p->state == REVOKING)
+		kafka_again(k);
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -407,7 +191,7 @@ static void read_parts(struct kafka_source *k)
 		}
 	}
 	if (!left)
-		again(k);
+		kafka_again(k);
 }
 
 /* A window that is full and does not move: its oldest go to the journal, so that the others are not held up. */
@@ -419,245 +203,9 @@ static void spill_stuck(struct kafka_source *k)
 		if (!p)
 			continue;
 		if (kafka_window_full(&p->window) && p->window.head == p->head_before)
-			sb_source_spill(k->source, SPILL_AT_ONCE);
+			sb_source_spill(k->source, KAFKA_SPILL_AT_ONCE);
 		p->head_before = p->window.head;
 	}
-}
-
-/* ------------------------------------------------------------------------------------------------ rebalance */
-
-static bool is_cooperative(const struct kafka_source *k)
-{
-	const char *protocol = rd_kafka_rebalance_protocol(k->rk);
-
-	return protocol && strcmp(protocol, "COOPERATIVE") == 0;
-}
-
-static void note_and_destroy(struct kafka_source *k, rd_kafka_error_t *err)
-{
-	if (!err)
-		return;
-	note_error(k, rd_kafka_error_string(err));
-	rd_kafka_error_destroy(err);
-}
-
-static void assign(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
-{
-	rd_kafka_resp_err_t err;
-
-	if (is_cooperative(k)) {
-		note_and_destroy(k, rd_kafka_incremental_assign(k->rk, list));
-		return;
-	}
-	err = rd_kafka_assign(k->rk, list);
-	if (err)
-		note_error(k, rd_kafka_err2str(err));
-}
-
-static void unassign(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
-{
-	rd_kafka_resp_err_t err;
-
-	if (is_cooperative(k)) {
-		note_and_destroy(k, rd_kafka_incremental_unassign(k->rk, list));
-		return;
-	}
-	err = rd_kafka_assign(k->rk, NULL);
-	if (err)
-		note_error(k, rd_kafka_err2str(err));
-}
-
-static void begin_part(struct kafka_source *k, rd_kafka_topic_partition_t *at, const struct kafka_asked *asked)
-{
-	const struct kafka_source_conf *c = k->source->conf;
-	uint64_t lost;
-	struct part *p;
-
-	at->offset = kafka_begin_at(asked, (enum kafka_from)c->from, (enum kafka_out_of_range)c->out_of_range, &lost);
-	add_part(k, at);
-	p = find(k, at->topic, at->partition);
-	if (lost) {
-		k->counts.lost_by_retention += lost;
-		sb_log(SB_LOG_ERROR, "records are gone that were never read: retention was faster", KS("source", k->source->name),
-			KS("topic", p->topic), KI("partition", p->number), KI("records", lost));
-	}
-	if (at->offset == -1) {
-		at->offset = RD_KAFKA_OFFSET_END; /* assigned, as the group wants it, and not read */
-		stop_part(k, p, "the position of the group is not in the topic any more; see `out_of_range`");
-	} else if (at->offset >= 0) {
-		p->window.position = at->offset;
-		p->committed = asked->committed;
-		p->dirty = asked->committed != at->offset; /* now the group has one, whatever happens before the first record */
-	}
-}
-
-/* Nothing is to be fetched for those that are not read. */
-static void rest_stopped(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] && k->part[i]->state == STOPPED)
-			rd_kafka_topic_partition_list_add(list, k->part[i]->topic, k->part[i]->number);
-	if (list->cnt)
-		rd_kafka_pause_partitions(k->rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void on_answer(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list = k->ask.list;
-
-	if (k->ask.err) {
-		note_error(k, rd_kafka_err2str(k->ask.err));
-		k->ask_ns = now_ns(k) + SB_NS_PER_S;
-		return;
-	}
-	for (int i = 0; i < list->cnt; i++)
-		begin_part(k, &list->elems[i], &k->ask.answer[i]);
-	assign(k, list);
-	rest_stopped(k);
-	kafka_ask_free(&k->ask);
-	store_positions(k);
-	again(k);
-}
-
-static void ask_again(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(k->ask.list);
-
-	k->ask_ns = 0;
-	kafka_ask_free(&k->ask);
-	kafka_ask(&k->ask, k->rk, list, k->wake_fd);
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void on_assigned(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
-{
-	k->counts.rebalances++;
-	kafka_ask_free(&k->ask);
-	if (list->cnt == 0 || k->life != RUNNING) /* whoever leaves takes it, and does not read it */
-		assign(k, list);
-	else
-		kafka_ask(&k->ask, k->rk, list, k->wake_fd);
-}
-
-static void drop_parts(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
-{
-	for (int i = 0; i < list->cnt; i++) {
-		struct part *p = find(k, list->elems[i].topic, list->elems[i].partition);
-
-		if (p)
-			drop_part(k, p);
-	}
-}
-
-static bool is_drained(const struct kafka_source *k)
-{
-	for (size_t i = 0; i < k->n_parts; i++)
-		if (k->part[i] && k->part[i]->state == REVOKING && kafka_window_held(&k->part[i]->window))
-			return false;
-	return true;
-}
-
-/* Stored, then fenced, then given back. */
-static void give_back(struct kafka_source *k)
-{
-	store_positions(k);
-	drop_parts(k, k->revoked);
-	unassign(k, k->revoked);
-	rd_kafka_topic_partition_list_destroy(k->revoked);
-	k->revoked = NULL;
-}
-
-static void on_revoked(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
-{
-	const struct kafka_source_conf *c = k->source->conf;
-
-	k->counts.rebalances++;
-	kafka_ask_free(&k->ask); /* what was being assigned is not any more */
-	k->ask_ns = 0;
-	if (rd_kafka_assignment_lost(k->rk)) {
-		drop_parts(k, list);
-		unassign(k, list);
-		return;
-	}
-	k->revoked = rd_kafka_topic_partition_list_copy(list);
-	for (int i = 0; i < list->cnt; i++) {
-		struct part *p = find(k, list->elems[i].topic, list->elems[i].partition);
-
-		if (p)
-			p->state = REVOKING;
-	}
-	k->revoke_ns = now_ns(k) + (k->life == RUNNING ? c->drain * SB_NS_PER_MS : 0);
-}
-
-static void on_rebalance(struct kafka_source *k, rd_kafka_event_t *ev)
-{
-	const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(ev);
-	rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
-
-	if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-		on_assigned(k, list);
-	} else if (err == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
-		on_revoked(k, list);
-	} else {
-		note_error(k, rd_kafka_event_error_string(ev));
-		rd_kafka_assign(k->rk, NULL);
-	}
-}
-
-/* What is being given back waits no longer than half of `drain` for its targets; then the journal takes it. */
-static void drain_revoked(struct kafka_source *k)
-{
-	const struct kafka_source_conf *c = k->source->conf;
-	uint64_t now = now_ns(k);
-
-	if (!k->revoked)
-		return;
-	if (is_drained(k) || now >= k->revoke_ns) {
-		commit_now(k);
-		if (all_committed(k, true) || now >= k->revoke_ns + COMMIT_MS * SB_NS_PER_MS)
-			give_back(k);
-	} else if (now + c->drain * SB_NS_PER_MS / 2 >= k->revoke_ns) {
-		sb_source_spill(k->source, SPILL_AT_ONCE);
-	}
-}
-
-/* ------------------------------------------------------------------------------------------------ events */
-
-static void on_error(struct kafka_source *k, rd_kafka_resp_err_t err, const char *text)
-{
-	char why[256];
-
-	if (err == RD_KAFKA_RESP_ERR__FATAL) {
-		rd_kafka_fatal_error(k->rk, why, sizeof(why));
-		note_error(k, why);
-		if (!k->failed)
-			sb_log(SB_LOG_ERROR, "the consumer has failed for good: the source reads no more", KS("source", k->source->name), KS("why", why));
-		k->failed = true;
-		return;
-	}
-	note_error(k, text);
-}
-
-static void on_event(struct kafka_source *k, rd_kafka_event_t *ev)
-{
-	switch (rd_kafka_event_type(ev)) {
-	case RD_KAFKA_EVENT_REBALANCE: on_rebalance(k, ev); break;
-	case RD_KAFKA_EVENT_ERROR: on_error(k, rd_kafka_event_error(ev), rd_kafka_event_error_string(ev)); break;
-	case RD_KAFKA_EVENT_OFFSET_COMMIT: on_committed(k, ev); break;
-	default: break;
-	}
-	rd_kafka_event_destroy(ev);
-}
-
-static void listen_to_group(struct kafka_source *k)
-{
-	rd_kafka_event_t *ev;
-
-	while (k->queue && (ev = rd_kafka_queue_poll(k->queue, 0)))
-		on_event(k, ev);
 }
 
 /* ------------------------------------------------------------------------------------------------ life */
@@ -675,20 +223,20 @@ static void try_to_leave(struct kafka_source *k, uint64_t now)
 {
 	if (k->revoked)
 		return; /* first things first */
-	commit_now(k);
-	if (!all_committed(k, false) && now < k->leave_ns)
+	kafka_commit_now(k);
+	if (!kafka_all_committed(k, false) && now < k->leave_ns)
 		return;
-	store_positions(k);
+	kafka_store_positions(k);
 	k->life = LEAVING;
 	k->leave_ns = now + LEAVE_MS * SB_NS_PER_MS;
-	note_and_destroy(k, rd_kafka_consumer_close_queue(k->rk, k->queue));
+	kafka_note_and_destroy(k, rd_kafka_consumer_close_queue(k->rk, k->queue));
 }
 
 static void end_consumer(struct kafka_source *k)
 {
 	for (size_t i = 0; i < k->n_parts; i++)
 		if (k->part[i])
-			drop_part(k, k->part[i]);
+			kafka_part_drop(k, k->part[i]);
 	if (k->revoked)
 		rd_kafka_topic_partition_list_destroy(k->revoked);
 	k->revoked = NULL;
@@ -701,11 +249,11 @@ static void end_consumer(struct kafka_source *k)
 
 static void close_step(struct kafka_source *k)
 {
-	uint64_t now = now_ns(k);
+	uint64_t now = kafka_now_ns(k);
 
 	if (k->life == WAITING && (!holds_any(k) || !sb_source_may_settle(k->source) || now >= k->leave_ns)) {
 		k->life = COMMITTING;
-		k->leave_ns = now + COMMIT_MS * SB_NS_PER_MS;
+		k->leave_ns = now + KAFKA_COMMIT_MS * SB_NS_PER_MS;
 	}
 	if (k->life == COMMITTING)
 		try_to_leave(k, now);
@@ -722,11 +270,11 @@ static void close_step(struct kafka_source *k)
 
 static void turn(struct kafka_source *k)
 {
-	listen_to_group(k);
+	kafka_listen(k);
 	if (kafka_ask_done(&k->ask) && k->life == RUNNING)
-		on_answer(k);
+		kafka_on_answer(k);
 	read_parts(k);
-	drain_revoked(k);
+	kafka_drain_revoked(k);
 	if (k->life != RUNNING)
 		close_step(k);
 }
@@ -750,9 +298,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (k->life == RUNNING) {
 		spill_stuck(k);
-		store_positions(k);
-		if (k->ask_ns && now_ns(k) >= k->ask_ns)
-			ask_again(k);
+		kafka_store_positions(k);
+		if (k->ask_ns && kafka_now_ns(k) >= k->ask_ns)
+			kafka_ask_again(k);
 	}
 	turn(k);
 }
@@ -819,7 +367,7 @@ static void kafka_pause(struct sb_source *s, bool on)
 
 	k->paused = on;
 	if (!on)
-		again(k);
+		kafka_again(k);
 }
 
 static void kafka_close(struct sb_source *s)
@@ -830,8 +378,8 @@ static void kafka_close(struct sb_source *s)
 	if (k->life != RUNNING)
 		return;
 	k->life = WAITING;
-	k->leave_ns = now_ns(k) + c->drain * SB_NS_PER_MS;
-	again(k);
+	k->leave_ns = kafka_now_ns(k) + c->drain * SB_NS_PER_MS;
+	kafka_again(k);
 }
 
 static void kafka_free(struct sb_source *s)

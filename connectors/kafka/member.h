@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef SB_CONNECTORS_KAFKA_MEMBER_H
+#define SB_CONNECTORS_KAFKA_MEMBER_H
+
+#include <event2/event.h>
+
+#include "broker/base/clock.h"
+#include "consumer.h"
+#include "record.h"
+#include "window.h"
+
+/*
+ * A source from within: source.c (records, the turn of the loop, life; opens with the picture), parts.c (partitions and their
+ * positions), group.c (what the group says: rebalances, errors).
+ */
+enum part_state { READING, REVOKING, STOPPED };
+
+struct part {
+	char *topic;
+	int32_t number;
+	uint32_t epoch;
+	enum part_state state;
+	rd_kafka_queue_t *queue;
+	rd_kafka_event_t *pending; /* a record that was not taken */
+	const rd_kafka_message_t *pending_record; /* inside of it */
+	struct kafka_window window;
+	uint64_t seed;
+	bool dirty;                /* the position has moved since it was stored */
+	uint32_t head_before;      /* the window's head at the last tick */
+	int64_t committed;         /* as the group has told us; -1: nothing */
+};
+
+enum life { RUNNING, WAITING, COMMITTING, LEAVING, ENDING, CLOSED };
+
+struct kafka_source {
+	struct sb_source *source;
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;     /* the main one */
+	int wake_fd;
+	struct event *wake, *tick;
+	struct sb_envelope_reader *envelope;
+	struct kafka_record record;
+	struct part **part;          /* NULL where there is none; cookies have the index */
+	size_t n_parts, turn;
+	uint32_t epochs;
+	uint64_t held_bytes;
+	struct kafka_ask ask;
+	rd_kafka_topic_partition_list_t *revoked; /* being drained; NULL: none */
+	uint64_t revoke_ns, ask_ns;  /* give up draining; ask again (0: not) */
+	uint64_t commit_ns;          /* no commit of our own before */
+	bool commit_out;
+	struct kafka_ender ender;
+	enum life life;
+	uint64_t leave_ns;
+	bool paused, failed;
+	struct {
+		uint64_t records, buried, lost_by_retention, stale, abandoned, rebalances, errors;
+	} counts;
+	char last_error[256];
+};
+
+#define KAFKA_COMMIT_MS 5000 /* for a last commit, when what is under way is done */
+#define KAFKA_SPILL_AT_ONCE 256
+
+static inline uint64_t kafka_now_ns(const struct kafka_source *k)
+{
+	return sb_mono_ns(k->source->env->clock);
+}
+
+/* Another turn, soon. */
+static inline void kafka_again(struct kafka_source *k)
+{
+	event_active(k->wake, EV_READ, 0);
+}
+
+/* parts.c */
+void kafka_note_error(struct kafka_source *k, const char *text);
+void kafka_note_and_destroy(struct kafka_source *k, rd_kafka_error_t *err); /* NULL is fine */
+struct part *kafka_part_find(const struct kafka_source *k, const char *topic, int32_t number); /* NULL: none */
+void kafka_part_add(struct kafka_source *k, const rd_kafka_topic_partition_t *at);
+void kafka_part_drop(struct kafka_source *k, struct part *p);  /* fenced: what is settled for it from here on is stale */
+void kafka_part_stop(struct kafka_source *k, struct part *p, const char *why);
+void kafka_store_positions(struct kafka_source *k);
+void kafka_commit_now(struct kafka_source *k);                 /* what is not committed, if no commit is out */
+bool kafka_all_committed(const struct kafka_source *k, bool revoking_only);
+void kafka_on_committed(struct kafka_source *k, rd_kafka_event_t *ev);
+
+/* group.c */
+void kafka_listen(struct kafka_source *k);        /* everything that the main queue has */
+void kafka_on_answer(struct kafka_source *k);     /* kafka_ask_done() said so */
+void kafka_ask_again(struct kafka_source *k);
+void kafka_drain_revoked(struct kafka_source *k); /* and give back what is drained */
+
+#endif
