@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config_tables.h"
 
@@ -45,6 +46,20 @@ int sb_config_bind(struct sb_config *c, struct sb_ruleset *rules, struct sb_diag
 	return diags->errors == errors ? 0 : -1;
 }
 
+/* Where it is named: a path alone does not tell which line is wrong. */
+static bool rules_are_there(const struct sb_config *c, struct sb_diags *diags)
+{
+	const struct sb_node *at = c->doc.root ? sb_node_get(c->doc.root, "rules") : NULL;
+	struct sb_err err;
+
+	if (!at || access(c->rules_path, F_OK) == 0)
+		return true; /* or its reader says what is wrong */
+	sb_fail_at(&err, SB_E_IO, &at->at, "there is no '%s'", c->rules_path);
+	sb_hint(&err, "the folder of rule files, or one of them");
+	sb_diag_error(diags, &err);
+	return false;
+}
+
 const struct sb_config *sb_config_load(const char *file, const struct sb_config_env *env, struct sb_diags *diags)
 {
 	struct sb_buf text = SB_BUF(FILE_BYTES_MAX);
@@ -58,8 +73,8 @@ const struct sb_config *sb_config_load(const char *file, const struct sb_config_
 	}
 	c = sb_config_read(file, sb_buf_slice(&text), env, diags);
 	sb_buf_done(&text);
-	rules = c->rules_path ? sb_ruleset_load(c->rules_path, diags)
-			      : NULL; /* their errors too, whatever we have found */
+	/* their errors too, whatever we have found */
+	rules = c->rules_path && rules_are_there(c, diags) ? sb_ruleset_load(c->rules_path, diags) : NULL;
 	if (rules)
 		sb_config_bind(c, rules, diags);
 	if (rules && diags->errors == errors)

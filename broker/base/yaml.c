@@ -467,7 +467,8 @@ static void parse(struct builder *b)
 		report(b, &err);
 		return;
 	}
-	yaml_parser_set_input_string(&p, (const unsigned char *)b->text.p, b->text.n);
+	/* an empty file may have no bytes to point at, which libyaml takes for a mistake of ours */
+	yaml_parser_set_input_string(&p, (const unsigned char *)(b->text.n ? b->text.p : ""), b->text.n);
 	yaml_parser_set_encoding(&p, YAML_UTF8_ENCODING);
 	if (run(b, &p) < 0)
 		b->doc->root = NULL; /* what was read so far may not be what was meant */
