@@ -67,7 +67,8 @@ static int check_orphans(struct sb_daemon *d, const struct sb_config_diff *diff,
 		owed = owed_to(d, sb_map_get(&d->plan->targets, sb_slice_str(c->name)));
 		if (owed == 0)
 			continue;
-		sb_fail(err, SB_E_BUSY, "target '%s' is removed, but %llu deliveries are owed to it", c->name, (unsigned long long)owed);
+		sb_fail(err, SB_E_BUSY, "target '%s' is removed, but it is owed %llu deliver%s", c->name, (unsigned long long)owed,
+			owed == 1 ? "y" : "ies");
 		return sb_hint(err, "reload --orphans drain delivers them first, --orphans dead-letter gives them up");
 	}
 	return 0;
@@ -110,7 +111,8 @@ void sb_reload(struct sb_daemon *d, enum sb_orphans orphans, struct sb_reload_re
 	sb_swap_reap(d);
 	config = sb_config_load(d->config->file, NULL, &ret->diags);
 	if (!config) {
-		sb_fail(&ret->err, SB_E_INVALID, "the configuration has %zu errors; the one in use stays", ret->diags.errors);
+		sb_fail(&ret->err, SB_E_INVALID, "the configuration has %zu error%s; the one in use stays", ret->diags.errors,
+			ret->diags.errors == 1 ? "" : "s");
 		atomic_store(&d->core.counts.reload_ok, 0);
 		sb_log(SB_LOG_ERROR, "configuration not reloaded", KI("errors", ret->diags.errors),
 			KERR(&ret->diags.item[0].err));

@@ -61,6 +61,20 @@ static int help_code(struct sb_cli *cli, enum sb_code code)
 	return SB_EXIT_OK;
 }
 
+static int unknown_topic(struct sb_cli *cli, const char *topic)
+{
+	const char *names[32], *near;
+	size_t n = 0;
+
+	for (const struct sb_cli_verb *v = cli->verbs; v->name && n < SB_LEN(names); v++)
+		if (!v->hidden)
+			names[n++] = v->name;
+	near = sb_nearest(topic, names, n);
+	if (near)
+		return sb_cli_usage(cli, "nothing is known about `%s`; did you mean `%s`?", topic, near);
+	return sb_cli_usage(cli, "nothing is known about `%s`; ask for a command, or a code such as E004", topic);
+}
+
 static int run(struct sb_cli *cli)
 {
 	const char *topic = cli->n_args ? cli->arg[0] : NULL;
@@ -70,8 +84,7 @@ static int run(struct sb_cli *cli)
 	if (topic && !verb && code)
 		return help_code(cli, code);
 	if (topic && !verb)
-		return sb_cli_usage(
-			cli, "nothing is known about `%s`; ask for a command, or a code such as E004", topic);
+		return unknown_topic(cli, topic);
 	if (sb_cli_format_is(cli, "json"))
 		return print_json(cli, commands_json(cli, verb));
 	sb_cli_help(cli->verbs, verb, cli->out);

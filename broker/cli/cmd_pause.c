@@ -53,7 +53,7 @@ static int set_pause(struct sb_cli *cli, const char *path, const char *done)
 	if (r)
 		return r;
 	r = sb_control_call(&c, "POST", path, json_pack("{s:s,s:s}", "kind", kind, "name", name), true, &answer);
-	if (r == SB_EXIT_REFUSED && is_unknown(answer))
+	if (r == SB_EXIT_NO && is_unknown(answer))
 		suggest(&c, kind, name);
 	if (sb_cli_format_is(cli, "json") && answer)
 		sb_print_json(cli, answer);
@@ -82,7 +82,8 @@ const struct sb_cli_verb sb_cmd_pause = {
 	.details = "It holds over a restart. A paused target's deliveries wait in the journal; a paused source answers "
 		   "503.\n\n"
 		   "  signalbox pause target invoice\n"
-		   "  signalbox resume target invoice",
+		   "  signalbox resume target invoice\n\n"
+		   "exit code: 0 done, 1 there is none of that name, 4 no daemon, 5 refused",
 	.min_args = 2,
 	.max_args = 2,
 	.run = run_pause,
@@ -93,7 +94,8 @@ const struct sb_cli_verb sb_cmd_resume = {
 	.summary = "let a paused source or target go on",
 	.usage = "source|target NAME",
 	.options = options,
-	.details = "  signalbox resume target invoice",
+	.details = "  signalbox resume target invoice\n\n"
+		   "exit code: 0 done, 1 there is none of that name, 4 no daemon, 5 refused",
 	.min_args = 2,
 	.max_args = 2,
 	.run = run_resume,

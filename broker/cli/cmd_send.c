@@ -45,6 +45,7 @@ struct send {
 	struct span *event; /* in it */
 	size_t n_events, cap;
 	char address[300], token[4096];
+	char near_bus[80];  /* the one that --bus may mean; "": it names one, or none is near */
 	json_t *ids, *results; /* of those stored, of those refused */
 	json_t *error;         /* the last refusal of a request; NULL: none */
 	unsigned status;       /* that came with it */
@@ -227,6 +228,21 @@ static void find_token(struct send *s, const struct sb_listener_conf *l)
 	snprintf(s->token, sizeof(s->token), "%s", given ? given : "");
 }
 
+static void find_near_bus(struct send *s, const struct sb_config *config)
+{
+	const char *given = sb_cli_get(s->cli, "bus"), *near;
+	const char **names;
+
+	if (!given || !config || sb_config_bus(config, given))
+		return;
+	names = sb_xcalloc((config->n_buses + 1) * sizeof(char *));
+	for (size_t i = 0; i < config->n_buses; i++)
+		names[i] = config->bus[i].name;
+	near = sb_nearest(given, names, config->n_buses);
+	snprintf(s->near_bus, sizeof(s->near_bus), "%s", near ? near : "");
+	free(names);
+}
+
 /* The address that a running daemon has written down, else the configured one. */
 static int find_address(struct send *s)
 {
@@ -255,6 +271,7 @@ static int find_address(struct send *s)
 		r = SB_EXIT_UNREACHABLE;
 	}
 	find_token(s, l);
+	find_near_bus(s, c.config);
 	json_decref(ready);
 	sb_control_done(&c);
 	return r;
@@ -397,6 +414,8 @@ static int tell(struct send *s, int r)
 	if (stored == s->n_events)
 		return SB_EXIT_OK;
 	fprintf(s->cli->err, "%zu of %zu event%s stored\n", stored, s->n_events, s->n_events == 1 ? "" : "s");
+	if (s->status == 404 && s->near_bus[0])
+		fprintf(s->cli->err, "did you mean --bus %s?\n", s->near_bus);
 	if (stored)
 		return SB_EXIT_PARTIAL;
 	if (r)

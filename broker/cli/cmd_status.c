@@ -99,8 +99,8 @@ static void print_status(struct sb_cli *cli, const json_t *s)
 	fputc('\n', cli->out);
 	print_targets(cli, json_object_get(s, "targets"));
 	fprintf(cli->out,
-		"\n%" PRIu64 " events, %" PRIu64 " unmatched; %" PRIu64 " deliveries outstanding in %" PRIu64
-		" journal segments; %" PRIu64 " dead letters\n",
+		"\nevents: %" PRIu64 ", unmatched: %" PRIu64 ", outstanding deliveries: %" PRIu64 ", journal segments: %" PRIu64
+		", dead letters: %" PRIu64 "\n",
 		sb_json_number_of(counts, "events"), sb_json_number_of(counts, "unmatched"),
 		sb_json_number_of(journal, "outstanding"), sb_json_number_of(journal, "segments"),
 		sb_json_number_of(dead, "letters"));

@@ -48,35 +48,79 @@ static const struct sb_config *parse_without_env(const char *file, struct sb_sli
 	return c;
 }
 
-static const struct sb_config *parse_config(struct sb_cli *cli, struct sb_slice text)
+/* For -o json too there is an answer. */
+static void tell_errors(struct sb_cli *cli, const struct sb_diags *diags)
 {
-	struct sb_buf told = SB_BUF(FILE_MAX);
-	struct sb_diags diags = { 0 };
-	const struct sb_config *c = sb_config_parse(cli->config, text, NULL, &diags);
+	struct sb_buf text = SB_BUF(FILE_MAX);
 
-	if (!c)
-		c = parse_without_env(cli->config, text);
-	if (!c) {
-		sb_diags_format(&diags, SB_DIAG_LONG, cli->color_err, &told);
-		fwrite(told.p, 1, told.len, cli->err);
+	if (sb_cli_format_is(cli, "json")) {
+		sb_diags_format(diags, SB_DIAG_JSON, false, &text);
+		fprintf(cli->out, "{\"v\":1,\"error\":{\"code\":\"invalid\",\"message\":\"the configuration has errors\"},\"diagnostics\":%.*s}\n",
+			SB_SLICE_ARG(sb_buf_slice(&text)));
+		sb_buf_clear(&text);
+	}
+	sb_diags_format(diags, SB_DIAG_LONG, cli->color_err, &text);
+	fwrite(text.p, 1, text.len, cli->err);
+	sb_buf_done(&text);
+}
+
+static bool resolve(const char *file, struct sb_slice dir, char *ret, size_t size)
+{
+	const char *slash = strrchr(file, '/');
+	int folder = slash && (dir.n == 0 || dir.p[0] != '/') ? (int)(slash + 1 - file) : 0;
+
+	return dir.n && !memchr(dir.p, '$', dir.n) &&
+	       (size_t)snprintf(ret, size, "%.*s%.*s", folder, file, SB_SLICE_ARG(dir)) < size;
+}
+
+/* A configuration that is wrong somewhere still tells where its daemon is, which may well run on an earlier one. */
+static bool guess_data_dir(struct sb_control *c, struct sb_slice text)
+{
+	struct sb_diags ignored = { 0 };
+	struct sb_doc doc = { 0 };
+	const struct sb_node *n;
+	bool found = false;
+
+	if (sb_yaml_parse(c->cli->config, text, &doc, &ignored) == 0 && doc.root && doc.root->kind == SB_NODE_MAP) {
+		n = sb_node_get(doc.root, "data_dir");
+		found = !n || n->kind == SB_NODE_STRING;
+		found = found && resolve(c->cli->config, n ? n->text : SB_SLICE("data"), c->data_dir, sizeof(c->data_dir));
+	}
+	sb_doc_done(&doc);
+	sb_diags_done(&ignored);
+	return found;
+}
+
+static int take_config(struct sb_control *c, struct sb_slice text)
+{
+	struct sb_diags diags = { 0 };
+	int r = 0;
+
+	c->config = sb_config_parse(c->cli->config, text, NULL, &diags);
+	if (!c->config)
+		c->config = parse_without_env(c->cli->config, text);
+	if (c->config) {
+		snprintf(c->data_dir, sizeof(c->data_dir), "%s", c->config->data_dir);
+	} else if (!guess_data_dir(c, text)) {
+		tell_errors(c->cli, &diags);
+		r = SB_EXIT_CONFIG;
+	} else if (!c->cli->quiet) {
+		fprintf(c->cli->err, "%s has errors, which signalbox check tells; asking the daemon in %s\n", c->cli->config, c->data_dir);
 	}
 	sb_diags_done(&diags);
-	sb_buf_done(&told);
-	return c;
+	return r;
 }
 
 static int find_by_config(struct sb_control *c)
 {
 	struct sb_buf text = SB_BUF(FILE_MAX);
 	struct sb_err err;
-	int r = 0;
+	int r;
 
-	if (read_config(c->cli->config, &text, &err) < 0) {
+	if (read_config(c->cli->config, &text, &err) < 0)
 		r = sb_cli_error(c->cli, SB_EXIT_USAGE, &err);
-	} else {
-		c->config = parse_config(c->cli, sb_buf_slice(&text));
-		r = c->config ? 0 : SB_EXIT_CONFIG;
-	}
+	else
+		r = take_config(c, sb_buf_slice(&text));
 	sb_buf_done(&text);
 	return r;
 }
@@ -87,10 +131,11 @@ int sb_control_find(struct sb_cli *cli, struct sb_control *ret)
 	int r;
 
 	*ret = (struct sb_control){ .cli = cli };
+	if (given)
+		snprintf(ret->data_dir, sizeof(ret->data_dir), "%s", given);
 	r = given ? 0 : find_by_config(ret);
 	if (r)
 		return r;
-	snprintf(ret->data_dir, sizeof(ret->data_dir), "%s", given ? given : ret->config->data_dir);
 	snprintf(ret->socket, sizeof(ret->socket), "unix:%s/control.sock", ret->data_dir);
 	return 0;
 }
@@ -137,7 +182,7 @@ static int refused(struct sb_control *c, unsigned status, struct sb_slice answer
 	if (*hint)
 		sb_hint(&err, "%s", hint);
 	json_decref(body);
-	return sb_cli_error(c->cli, status == 422 ? SB_EXIT_CONFIG : SB_EXIT_REFUSED, &err);
+	return sb_cli_error(c->cli, status == 422 ? SB_EXIT_CONFIG : status == 404 ? SB_EXIT_NO : SB_EXIT_REFUSED, &err);
 }
 
 int sb_control_text(

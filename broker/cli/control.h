@@ -14,7 +14,7 @@
  */
 struct sb_control {
 	struct sb_cli *cli;
-	const struct sb_config *config; /* NULL with --data-dir */
+	const struct sb_config *config; /* NULL: --data-dir, or it has errors */
 	char data_dir[4096];
 	char socket[4200]; /* "unix:..." */
 };
@@ -29,7 +29,7 @@ void sb_control_done(struct sb_control *c);
 
 /*
  * One call; `body` (may be NULL) is consumed. 0: status below 300. An exit code otherwise, which has been explained; a reload
- * that found errors is SB_EXIT_CONFIG, every other refusal SB_EXIT_REFUSED. Nobody there is SB_EXIT_UNREACHABLE, and that is
+ * that found errors is SB_EXIT_CONFIG, a name that is not there SB_EXIT_NO, every other refusal SB_EXIT_REFUSED. Nobody there is SB_EXIT_UNREACHABLE, and that is
  * explained only when `must` is set. Whatever came is in *ret: its text, or its value (one reference, or NULL).
  */
 int sb_control_text(struct sb_control *c, const char *method, const char *path, json_t *body, bool must, struct sb_buf *ret);

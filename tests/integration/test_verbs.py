@@ -38,6 +38,14 @@ class Verbs(unittest.TestCase):
             with self.subTest(" ".join(words)):
                 self.run_verb(words, ok=(4,))
 
+    def test_near_names_are_told(self):
+        for words, code, near in (
+                (("send", "--bus", "defalt", "--source", "a", "--detail-type", "b", "--detail", "{}"), 1, "--bus default"),
+                (("pause", "target", "recrd"), 1, "`record`"), (("dlq", "lst"), 2, "`list`"), (("help", "chck"), 2, "`check`"),
+                (("stats",), 2, "`status`"), (("check", "--strct"), 2, "--strict")):
+            with self.subTest(" ".join(words)):
+                self.assertIn(f"did you mean {near}?", self.d.cli(*words, ok=(code,)).stderr)
+
     def test_short_help_fits_a_screen_and_long_help_tells_all(self):
         for verb in self.d.cli_json("help")["commands"]:
             with self.subTest(verb["name"]):

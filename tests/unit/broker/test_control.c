@@ -37,6 +37,11 @@ static const struct sb_cli_verb *verbs(void)
 	"\"dead_letters\":{\"letters\":1},\"journal\":{\"segments\":2,\"outstanding\":15,\"full\":false},"             \
 	"\"counts\":{\"events\":12,\"unmatched\":3}}"
 
+#define REMOVED                                                                                                        \
+	"{\"v\":1,\"targets\":[{\"name\":\"a\",\"type\":\"\",\"queued\":2,\"removed\":true},{\"name\":\"b\",\"type\":\"log\"," \
+	"\"in_flight\":1,\"queued\":2,\"removed\":true,\"paused\":true},{\"name\":\"c\",\"type\":\"\",\"queued\":2,"         \
+	"\"removed\":true,\"abandoned\":true}]}"
+
 #define NOT_FOUND "{\"error\":{\"code\":\"not_found\",\"message\":\"there is no target 'invoce'\",\"retryable\":false}}"
 
 static void verbs_print_what_the_daemon_says(void **state)
@@ -54,10 +59,14 @@ static void verbs_print_what_the_daemon_says(void **state)
 			"TARGET   TYPE  INFLIGHT  QUEUED  RETRYING  DELIVERED  DEAD  OLDEST  STATE\n"
 			"invoice  run          4       9         2          8     1     61s  unreachable\n"
 			"trail    log          0       0         0         11     0       -  ok\n\n"
-			"12 events, 3 unmatched; 15 deliveries outstanding in 2 journal segments; 1 dead letters\n",
+			"events: 12, unmatched: 3, outstanding deliveries: 15, journal segments: 2, dead letters: 1\n",
 			NULL },
 		{ { "status", "-o", "json" }, { { "/v1/status", 200, STATUS } }, 0, NULL, "\"oldest_ms\": 61000",
 			NULL },
+		{ { "status" }, { { "/v1/status", 200, REMOVED } }, 0, NULL,
+			"a       -            0       2         0          0     0       -  removed, waits\n"
+			"b       log          1       2         0          0     0       -  removed, drains\n"
+			"c       -            0       2         0          0     0       -  removed, becomes dead letters\n", NULL },
 		{ { "status", "-q" }, { { "/v1/status", 200, STATUS } }, 0, NULL, NULL, NULL },
 		{ { "status" }, { { "/v1/status", 200, "hello" } }, 4, NULL, NULL, "is no Signalbox of ours" },
 		{ { "status" }, { { "/v1/status", 500, "hello" } }, 5, NULL, NULL, "answered with status 500" },
@@ -70,6 +79,15 @@ static void verbs_print_what_the_daemon_says(void **state)
 		{ { "reload", "--orphans", "drain" },
 			{ { "/v1/reload", 200, "{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[]}" } }, 0,
 			"{\"orphans\":\"drain\"}", "ok generation 4, 2 rules, 0 changes\n", NULL },
+		{ { "reload" },
+			{ { "/v1/reload", 200,
+				"{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[],\"orphans\":["
+				"{\"target\":\"a\",\"owed\":2,\"fate\":\"wait\"},{\"target\":\"b\",\"owed\":1,\"fate\":\"drain\"},"
+				"{\"target\":\"c\",\"owed\":3,\"fate\":\"dead-letter\"}]}" } },
+			0, NULL,
+			"removed target a: 2 deliveries owed, they wait: configure it again, or reload --orphans dead-letter\n"
+			"removed target b: 1 deliveries owed, it goes when they are delivered\n"
+			"removed target c: 3 deliveries owed, they become dead letters\n", NULL },
 		{ { "reload", "--orphans", "keep" }, { { 0 } }, 2, NULL, NULL,
 			"--orphans is drain or dead-letter, not 'keep'" },
 		{ { "reload" },
@@ -90,8 +108,8 @@ static void verbs_print_what_the_daemon_says(void **state)
 			"POST /v1/resume application/json {\"kind\":\"source\",\"name\":\"shop\"}\n",
 			"ok source shop is running\n", NULL },
 		{ { "pause", "target", "invoce" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } },
-			5, NULL, NULL, "signalbox pause: there is no target 'invoce'\ndid you mean `invoice`?\n" },
-		{ { "pause", "target", "zzz" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } }, 5,
+			1, NULL, NULL, "signalbox pause: there is no target 'invoce'\ndid you mean `invoice`?\n" },
+		{ { "pause", "target", "zzz" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } }, 1,
 			NULL, NULL, "there are: invoice trail\n" },
 		{ { "pause", "rule", "x" }, { { 0 } }, 2, NULL, NULL,
 			"first `source` or `target`, then its name; found `rule`" },
@@ -180,6 +198,30 @@ static void the_daemons_environment_is_not_needed(void **state)
 	ran_done(&r);
 }
 
+static void a_configuration_with_errors_still_tells_where_its_daemon_is(void **state)
+{
+	static const struct fake_answer script[] = { { "/v1/status", 200, STATUS }, { 0 } };
+	struct fakedaemon f;
+	struct ran r;
+
+	(void)state;
+	put("wrong.yaml", "version: 1\ndata_dir: ./data\ntargets: {a: {lag: {}}}\n");
+	fakedaemon_start(&f, "unix:data/control.sock", script);
+	r = RUN(verbs(), "status", "-c", "wrong.yaml");
+	fakedaemon_stop(&f);
+	assert_int_equal(r.code, 0);
+	assert_string_equal(r.err, "wrong.yaml has errors, which signalbox check tells; asking the daemon in ./data\n");
+	ran_done(&r);
+	fakedaemon_done(&f);
+	unlink("data/control.sock");
+	put("wrong.yaml", "data_dir: [");
+	r = RUN(verbs(), "status", "-c", "wrong.yaml", "-o", "json");
+	assert_int_equal(r.code, 3);
+	assert_non_null(strstr(r.err, "wrong.yaml:"));
+	assert_non_null(strstr(r.out, "\"diagnostics\":[{\"code\":\"E002\""));
+	ran_done(&r);
+}
+
 static int enter_folder(void **state)
 {
 	(void)state;
@@ -194,6 +236,7 @@ static int leave_folder(void **state)
 	(void)state;
 	unlink("signalbox.yaml");
 	unlink("env.yaml");
+	unlink("wrong.yaml");
 	rmdir("data");
 	return chdir("/") == 0 ? rmdir(folder) : -1;
 }
@@ -205,6 +248,7 @@ int main(void)
 		cmocka_unit_test(without_a_daemon_a_verb_says_what_to_start),
 		cmocka_unit_test(a_data_folder_may_be_named_instead_of_a_configuration),
 		cmocka_unit_test(the_daemons_environment_is_not_needed),
+		cmocka_unit_test(a_configuration_with_errors_still_tells_where_its_daemon_is),
 	};
 
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
