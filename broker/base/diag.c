@@ -15,6 +15,11 @@ struct sb_diag_source {
 	struct sb_slice text;
 };
 
+struct sb_diag_secret {
+	struct sb_diag_secret *next;
+	struct sb_loc at;
+};
+
 void sb_diags_done(struct sb_diags *d)
 {
 	free(d->item);
@@ -82,6 +87,19 @@ void sb_diags_source(struct sb_diags *d, const char *file, struct sb_slice text)
 	s->text = sb_arena_slice(&d->arena, text);
 	s->next = d->sources;
 	d->sources = s;
+}
+
+void sb_diags_hide(struct sb_diags *d, const struct sb_loc *at)
+{
+	struct sb_diag_secret *s;
+
+	if (!at->file || !at->line)
+		return;
+	s = sb_arena_alloc(&d->arena, sizeof(*s));
+	s->at = *at;
+	s->at.file = sb_arena_strdup(&d->arena, at->file);
+	s->next = d->secrets;
+	d->secrets = s;
 }
 
 /* ------------------------------------------------------------------------------------------------ formatting */
@@ -188,6 +206,25 @@ static struct sb_slice window_of(struct sb_slice line, unsigned col, unsigned *r
 	return sb_slice(line.p, bytes_of(line, WINDOW));
 }
 
+/* The line with its secrets hidden: a copy, of which *ret_owned is to be freed, when there are any. */
+static struct sb_slice without_secrets(const struct sb_diags *d, const struct sb_loc *at, struct sb_slice line, char **ret_owned)
+{
+	for (const struct sb_diag_secret *s = d->secrets; s; s = s->next) {
+		size_t from, to;
+
+		if (!line.p || s->at.line != at->line || strcmp(s->at.file, at->file) != 0)
+			continue;
+		if (!*ret_owned) {
+			*ret_owned = sb_xmalloc(line.n + 1);
+			line.p = memcpy(*ret_owned, line.p, line.n);
+		}
+		from = bytes_of(line, s->at.col ? s->at.col - 1 : 0);
+		to = s->at.len ? bytes_of(line, s->at.col - 1 + s->at.len) : line.n;
+		memset(*ret_owned + from, '*', to - from);
+	}
+	return line;
+}
+
 static void add_caret(struct sb_buf *out, const struct sb_loc *at, unsigned skipped)
 {
 	unsigned col = at->col > skipped ? at->col - skipped : 1, len = SB_MAX(at->len, 1u);
@@ -201,14 +238,14 @@ static void add_caret(struct sb_buf *out, const struct sb_loc *at, unsigned skip
 static void add_excerpt(const struct sb_diags *d, const struct sb_diag *it, bool color, struct sb_buf *out)
 {
 	const struct sb_loc *at = &it->err.at;
-	char *owned;
+	char *owned, *copy = NULL;
 	struct sb_slice line = source_line(d, at, &owned);
 	unsigned skipped = 0;
 	char number[16];
 	int width = snprintf(number, sizeof(number), "%u", at->line);
 
 	if (line.p) {
-		line = window_of(line, at->col, &skipped);
+		line = window_of(without_secrets(d, at, line, &copy), at->col, &skipped);
 		sb_buf_addf(out, "%*s |\n%s | ", width, "", number);
 		add_clean(out, line);
 		sb_buf_addf(out, "\n%*s | ", width, "");
@@ -230,6 +267,7 @@ static void add_excerpt(const struct sb_diags *d, const struct sb_diag *it, bool
 	}
 	sb_buf_addf(out, "%*s = help  signalbox help %s\n", width, "", sb_code_id(it->err.code));
 	free(owned);
+	free(copy);
 }
 
 static void format_long(const struct sb_diags *d, const struct sb_diag *it, bool color, struct sb_buf *out)

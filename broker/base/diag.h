@@ -32,11 +32,13 @@ struct sb_diag {
 };
 
 struct sb_diag_source; /* a file's text, kept for its lines */
+struct sb_diag_secret;
 struct sb_diags {
 	struct sb_arena arena;
 	struct sb_diag *item;
 	size_t n, errors, warnings, not_kept;
 	struct sb_diag_source *sources;
+	struct sb_diag_secret *secrets;
 };
 
 void sb_diags_done(struct sb_diags *d); /* a zeroed struct is an empty list */
@@ -44,6 +46,9 @@ void sb_diag_error(struct sb_diags *d, const struct sb_err *err);
 void sb_diag_warning(struct sb_diags *d, const struct sb_err *err);
 /* Keep a copy of a file's text, so that its lines can be shown; a file that was not given is read when needed. */
 void sb_diags_source(struct sb_diags *d, const char *file, struct sb_slice text);
+
+/* What stands there is shown as asterisks when its line is. */
+void sb_diags_hide(struct sb_diags *d, const struct sb_loc *at);
 
 enum sb_diag_format { SB_DIAG_LONG, SB_DIAG_SHORT, SB_DIAG_JSON };
 /* Sorted by file, line, column. JSON: an array of {code,name,severity,file,line,col,end_col,message,path,hint,help}. */

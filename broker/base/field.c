@@ -475,6 +475,15 @@ static void missing_key(struct sb_decode *d, const struct sb_field *f, const str
 	sb_field_report(d, map, &err);
 }
 
+/* Whatever it is instead of what it should be: its text is not for logs. `${env:X}` is no secret, and tells where it is. */
+static void hide(struct sb_decode *d, const struct sb_node *n)
+{
+	for (size_t i = 0; i < n->n; i++)
+		hide(d, n->item[i]);
+	if (n->n == 0 && !memmem(n->text.p, n->text.n, "${", 2))
+		sb_diags_hide(d->diags, &n->at);
+}
+
 int sb_fields_decode(
 	struct sb_decode *d, const struct sb_field *rows, const struct sb_node *map, void *ret, const char *const *also)
 {
@@ -488,6 +497,8 @@ int sb_fields_decode(
 	for (size_t i = 0; i < map->n; i++) {
 		const struct sb_field *f = find_row(rows, map->item[i]->key->text);
 
+		if (f && (f->type == SB_T_SECRET || f->type == SB_T_SECRETS))
+			hide(d, map->item[i]);
 		if (f)
 			decoders[f->type](d, f, map->item[i], ret);
 		else if (!listed(also, map->item[i]->key->text))
