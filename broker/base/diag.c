@@ -212,7 +212,7 @@ static struct sb_slice without_secrets(const struct sb_diags *d, const struct sb
 	for (const struct sb_diag_secret *s = d->secrets; s; s = s->next) {
 		size_t from, to;
 
-		if (!line.p || s->at.line != at->line || strcmp(s->at.file, at->file) != 0)
+		if (!line.p || !at->file || s->at.line != at->line || strcmp(s->at.file, at->file) != 0)
 			continue;
 		if (!*ret_owned) {
 			*ret_owned = sb_xmalloc(line.n + 1);
