@@ -131,6 +131,17 @@ static void pause_source(struct sb_shard *s, void *arg)
 		u->source.ops->pause(&u->source, atomic_load(&slot->stat->paused));
 }
 
+/* One that has left the configuration too: it may have been paused before, and has to drain. */
+static struct sb_target_slot *find_target(const struct sb_plan *p, const char *name)
+{
+	struct sb_target_slot *slot = sb_map_get(&p->targets, sb_slice_str(name));
+
+	for (size_t i = 0; i < p->n_gone && !slot; i++)
+		if (strcmp(p->gone[i]->name, name) == 0)
+			slot = p->gone[i];
+	return slot;
+}
+
 static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char *name, struct sb_target_slot **ret_target,
 	struct sb_source_slot **ret_source)
 {
@@ -138,7 +149,7 @@ static atomic_bool *pause_flag(struct sb_daemon *d, const char *kind, const char
 
 	*ret_target = NULL;
 	if (strcmp(kind, "target") == 0) {
-		*ret_target = sb_map_get(&d->plan->targets, sb_slice_str(name));
+		*ret_target = find_target(d->plan, name);
 		return *ret_target ? &(*ret_target)->paused : NULL;
 	}
 	source = strcmp(kind, "source") == 0 ? sb_map_get(&d->plan->sources, sb_slice_str(name)) : NULL;

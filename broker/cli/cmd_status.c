@@ -12,10 +12,12 @@ static const char *state_of(const json_t *t)
 		return "held: no room for dead letters";
 	if (sb_json_true_of(t, "abandoned"))
 		return "removed, becomes dead letters";
-	if (sb_json_true_of(t, "removed"))
-		return *sb_json_text_of(t, "type") ? "removed, drains" : "removed, waits";
+	if (sb_json_true_of(t, "removed") && !*sb_json_text_of(t, "type"))
+		return "removed, waits";
 	if (sb_json_true_of(t, "paused"))
-		return "paused";
+		return sb_json_true_of(t, "removed") ? "removed, paused" : "paused";
+	if (sb_json_true_of(t, "removed"))
+		return "removed, drains";
 	if (sb_json_number_of(t, "unreachable_for_ms"))
 		return "unreachable";
 	if (sb_json_true_of(t, "at_max_retrying"))

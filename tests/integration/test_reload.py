@@ -260,6 +260,15 @@ class Reload(unittest.TestCase):
         self.assertEqual(harness.duplicates(self.d), 0)
         self.d.audit()
 
+    def test_a_removed_target_that_is_paused_can_be_resumed(self):
+        self.without_record()
+        self.d.cli("reload", "--orphans", "drain")
+        self.assertRegex(self.d.cli("status").stdout, r"record .* 2 .* removed, paused")
+        self.d.cli("resume", "target", "record")
+        harness.wait_for("both deliveries", lambda: len(self.d.attempts(ok=True)) == 2)
+        harness.wait_for("its workers to be gone", lambda: not self.d.workers())
+        self.d.audit()
+
     def test_a_removed_target_that_comes_back_has_its_queue(self):
         """By reload while it still drains, and after it has drained: there is never a second queue of its name."""
         self.without_record()

@@ -65,7 +65,7 @@ static void verbs_print_what_the_daemon_says(void **state)
 			NULL },
 		{ { "status" }, { { "/v1/status", 200, REMOVED } }, 0, NULL,
 			"a       -            0       2         0          0     0       -  removed, waits\n"
-			"b       log          1       2         0          0     0       -  removed, drains\n"
+			"b       log          1       2         0          0     0       -  removed, paused\n"
 			"c       -            0       2         0          0     0       -  removed, becomes dead letters\n", NULL },
 		{ { "status", "-q" }, { { "/v1/status", 200, STATUS } }, 0, NULL, NULL, NULL },
 		{ { "status" }, { { "/v1/status", 200, "hello" } }, 4, NULL, NULL, "is no Signalbox of ours" },
