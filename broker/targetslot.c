@@ -23,6 +23,13 @@ static void target_closed(struct sb_target *t)
 	SB_CONTAINER(t, struct sb_target_unit, target)->closed = true;
 }
 
+static void target_reachable(struct sb_target *t)
+{
+	struct sb_target_slot *slot = t->owner;
+
+	sb_dispatch_reachable(slot->dispatch, t);
+}
+
 struct sb_target_unit *sb_target_unit_new(struct sb_target_slot *slot, const struct sb_config *config, const struct sb_target_conf *c)
 {
 	struct sb_target_unit *u = sb_xcalloc(sizeof(*u));
@@ -40,6 +47,7 @@ struct sb_target_unit *sb_target_unit_new(struct sb_target_slot *slot, const str
 		.concurrency = c->policy.concurrency,
 		.timeout_ms = c->policy.timeout_ms,
 		.closed = target_closed,
+		.reachable = target_reachable,
 		.owner = slot,
 	};
 	return u;

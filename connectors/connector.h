@@ -126,6 +126,7 @@ struct sb_target {
 	uint32_t outstanding;          /* sent and not yet settled */
 	void (*settle)(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r);
 	void (*closed)(struct sb_target *t);
+	void (*reachable)(struct sb_target *t); /* NULL: nobody wants to know */
 	void *owner;
 };
 
@@ -137,6 +138,13 @@ static inline void sb_batch_settle(struct sb_target *t, struct sb_batch *b, size
 static inline void sb_target_closed(struct sb_target *t)
 {
 	t->closed(t);
+}
+
+/* It was unreachable, and its other side is there again: it is probed now, not when the pause is over. A hint; never from send(). */
+static inline void sb_target_reachable(struct sb_target *t)
+{
+	if (t->reachable)
+		t->reachable(t);
 }
 
 /* ------------------------------------------------------------------------------------------------ sources */

@@ -40,6 +40,11 @@ void sb_breaker_unreachable(struct sb_breaker *b, const void *who, const struct 
 	b->probe = NULL;
 }
 
+void sb_breaker_over(struct sb_breaker *b, uint64_t now_ns)
+{
+	b->until_ns = SB_MIN(b->until_ns, now_ns);
+}
+
 void sb_breaker_released(struct sb_breaker *b, const void *who)
 {
 	if (b->probe == who)

@@ -21,6 +21,7 @@ void sb_breaker_reached(struct sb_breaker *b);
 /* `asked_ms` is the target's own wish (retry_after_ms): it wins over a shorter pause, up to the cap. */
 void sb_breaker_unreachable(struct sb_breaker *b, const void *who, const struct sb_retry_policy *p, uint64_t asked_ms,
 	uint64_t now_ns, uint32_t rnd);
+void sb_breaker_over(struct sb_breaker *b, uint64_t now_ns); /* the pause is: a probe may go at once */
 void sb_breaker_released(struct sb_breaker *b, const void *who);
 
 #endif

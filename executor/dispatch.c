@@ -325,6 +325,14 @@ void sb_dispatch_set_target(struct sb_dispatch *d, struct sb_target *t)
 	sb_dispatch_pump(d);
 }
 
+void sb_dispatch_reachable(struct sb_dispatch *d, const struct sb_target *t)
+{
+	if (d->target != t || !d->breaker.failures)
+		return;
+	sb_breaker_over(&d->breaker, sb_dispatch_now(d));
+	sb_dispatch_pump(d);
+}
+
 void sb_dispatch_abandon(struct sb_dispatch *d)
 {
 	d->abandoned = true;

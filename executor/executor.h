@@ -191,6 +191,8 @@ bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_number(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_tick(struct sb_dispatch *d);
 void sb_dispatch_pause(struct sb_dispatch *d, bool on);
+/* The connector says that `t` can be reached again: the next probe goes now. Nothing, when d has another target by now. */
+void sb_dispatch_reachable(struct sb_dispatch *d, const struct sb_target *t);
 /*
  * From now on attempts go to `t` (opened, of the same name; t->settle is set here), which may be tried at once, whatever the one
  * before did. What is in flight comes back through the target it was sent to, and stays counted: concurrency is of both.

@@ -471,6 +471,31 @@ static void an_unreachable_target_may_ask_for_a_longer_pause(void **state)
 	}
 }
 
+static void a_target_that_is_there_again_is_probed_at_once(void **state)
+{
+	struct sb_target_policy p = WORLD_POLICY;
+	struct sb_target other = { 0 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, &p, 1, 100);
+	add(&w, 10);
+	sb_dispatch_reachable(w.d, &w.target); /* which nobody doubts */
+	assert_int_equal(w.n_flight, 4);
+	for (int i = 0; i < 4; i++)
+		world_settle(&w, 0, SB_UNREACHABLE);
+	assert_int_equal(w.n_flight, 0);
+	sb_dispatch_reachable(w.d, &other);
+	assert_int_equal(w.n_flight, 0);
+	sb_dispatch_reachable(w.d, &w.target);
+	assert_int_equal(w.n_flight, 1);
+	sb_dispatch_reachable(w.d, &w.target); /* one probe at a time, whatever is said */
+	assert_int_equal(w.n_flight, 1);
+	world_settle(&w, 0, SB_DELIVERED);
+	assert_int_equal(w.n_flight, 4);
+	world_done(&w);
+}
+
 static void those_behind_an_unreachable_target_die_of_age(void **state)
 {
 	struct sb_target_policy p = WORLD_POLICY;
@@ -717,6 +742,7 @@ int main(void)
 		cmocka_unit_test(with_refuse_an_old_queue_takes_nothing_more_and_keeps_what_it_has),
 		cmocka_unit_test(an_unreachable_target_is_left_alone_then_probed),
 		cmocka_unit_test(an_unreachable_target_may_ask_for_a_longer_pause),
+		cmocka_unit_test(a_target_that_is_there_again_is_probed_at_once),
 		cmocka_unit_test(those_behind_an_unreachable_target_die_of_age),
 		cmocka_unit_test(each_of_them_dies_in_time),
 		cmocka_unit_test(there_is_one_probe_at_a_time),
