@@ -115,6 +115,7 @@ static const struct kafka_pair defaults[] = {
 	{ "reconnect.backoff.max.ms", "2000" },
 	{ "socket.keepalive.enable", "true" },
 	{ "socket.nagle.disable", "true" },
+	{ "statistics.interval.ms", "3000" }, /* tells when a cluster is there again */
 	{ NULL, NULL },
 };
 

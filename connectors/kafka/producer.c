@@ -12,7 +12,7 @@ int kafka_producer_open(struct kafka_producer *p, rd_kafka_conf_t *conf, const c
 	char why[512];
 
 	*p = (struct kafka_producer){ .wake_fd = wake_fd };
-	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS);
 	p->rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
 	if (!p->rk) {
 		rd_kafka_conf_destroy(conf);

@@ -269,6 +269,17 @@ static void on_error(struct kafka_target *k, struct lane *l, rd_kafka_resp_err_t
 	}
 }
 
+/* There is no event for a connection that is up again; the statistics know. */
+static void on_statistics(struct kafka_target *k, const char *json)
+{
+	if (!k->health.down || !strstr(json, "\"state\":\"UP\""))
+		return;
+	k->health.down = false;
+	k->health.why = RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (!k->closing)
+		sb_target_reachable(k->target);
+}
+
 static void on_event(struct kafka_target *k, struct lane *l, rd_kafka_event_t *ev)
 {
 	const rd_kafka_message_t *m;
@@ -279,6 +290,7 @@ static void on_event(struct kafka_target *k, struct lane *l, rd_kafka_event_t *e
 			on_report(k, l, m);
 		break;
 	case RD_KAFKA_EVENT_ERROR: on_error(k, l, rd_kafka_event_error(ev), rd_kafka_event_error_string(ev)); break;
+	case RD_KAFKA_EVENT_STATS: on_statistics(k, rd_kafka_event_stats(ev)); break;
 	default: break;
 	}
 	rd_kafka_event_destroy(ev);

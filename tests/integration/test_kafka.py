@@ -136,6 +136,19 @@ class Kafka(unittest.TestCase):
         twice = len(records) - len({r.headers["signalbox-delivery-id"] for r in records})
         print(f"{len(load.acked)} acknowledged, {len(records)} records, {twice} of them twice", flush=True)
 
+    def test_a_cluster_that_is_back_is_used_at_once(self):
+        """Not when the pause is over, which is a minute here."""
+        self.broker.create("back")
+        daemon = self.daemon({"back": self.target("back", retry={**PATIENT, "base": "60s", "cap": "10m"}, timeout="1s")},
+                             [rule("plain", "back", "plain")])
+        self.post(daemon, 0)
+        daemon.settle("back")
+        self.broker.kill()
+        self.post(daemon, 1)
+        harness.wait_for("an unreachable cluster", lambda: daemon.target("back")["unreachable_for_ms"] > 0)
+        self.broker.start()
+        harness.wait_for("the record", lambda: daemon.target("back")["delivered"] == 2, 30)
+
     def test_kill_and_restart_of_the_daemon_lose_nothing(self):
         self.broker.create("killed", PARTITIONS)
         daemon = self.daemon({"killed": self.target("killed", retry=PATIENT)}, [rule("plain", "killed", "plain")])

@@ -34,7 +34,7 @@ struct stand {
 	struct sb_event *event;
 	struct sb_item item[MOST];
 	struct sb_batch batch[MOST];
-	unsigned settled[MOST], n_settled, closed;
+	unsigned settled[MOST], n_settled, closed, reachable;
 	enum sb_outcome outcome[MOST];
 	enum sb_reason reason[MOST];
 	char message[MOST][400];
@@ -56,6 +56,11 @@ static void on_settle(struct sb_target *t, struct sb_batch *b, size_t i, const s
 static void on_closed(struct sb_target *t)
 {
 	((struct stand *)t->owner)->closed++;
+}
+
+static void on_reachable(struct sb_target *t)
+{
+	((struct stand *)t->owner)->reachable++;
 }
 
 /* Turns the loop until `*what` has come to `want`. */
@@ -92,7 +97,7 @@ static void prepare(struct stand *s, unsigned n_brokers)
 	s->env = (struct sb_env){ .base = s->base, .clock = &sb_clock_system };
 	s->conf = (struct kafka_target_conf){ .cluster = { .brokers = { s->brokers, 1 }, .pair = s->pair }, .topic = "t" };
 	s->target = (struct sb_target){ .name = "k", .ops = &kafka_target_ops, .conf = &s->conf, .env = &s->env, .timeout_ms = 10000,
-		.settle = on_settle, .closed = on_closed, .owner = s };
+		.settle = on_settle, .closed = on_closed, .reachable = on_reachable, .owner = s };
 	s->target.state = sb_xcalloc(kafka_target_ops.state_size);
 	assert_int_equal(sb_event_parse(sb_slice(text, sizeof(text) - 1), "default", "events", &s->event, NULL), 0);
 	for (size_t i = 0; i < MOST; i++) {
@@ -329,6 +334,28 @@ static void a_cluster_that_is_not_there_is_unreachable(void **state)
 	close(fd);
 }
 
+static void a_cluster_that_comes_back_is_told_without_a_probe(void **state)
+{
+	struct stand s;
+
+	(void)state;
+	prepare(&s, 1);
+	s.target.timeout_ms = 600;
+	add_property(&s, "statistics.interval.ms", "100");
+	add_property(&s, "reconnect.backoff.max.ms", "200");
+	rd_kafka_mock_broker_set_down(s.mock, 1);
+	open_target(&s);
+	send_and_wait(&s, 0, 1);
+	expect(&s, 0, SB_UNREACHABLE, SB_R_CONNECTION_FAILURE);
+	assert_int_equal(s.reachable, 0);
+	rd_kafka_mock_broker_set_up(s.mock, 1);
+	run_until(&s, &s.reachable, 1);
+	send_and_wait(&s, 1, 1);
+	expect(&s, 1, SB_DELIVERED, SB_R_NONE);
+	assert_int_equal(s.reachable, 1); /* once */
+	end_stand(&s);
+}
+
 static void a_broker_that_does_not_answer_costs_an_attempt(void **state)
 {
 	struct stand s;
@@ -432,6 +459,7 @@ int main(void)
 		cmocka_unit_test(no_such_topic),
 		cmocka_unit_test(no_right_to_write),
 		cmocka_unit_test(a_cluster_that_is_not_there_is_unreachable),
+		cmocka_unit_test(a_cluster_that_comes_back_is_told_without_a_probe),
 		cmocka_unit_test(a_broker_that_does_not_answer_costs_an_attempt),
 		cmocka_unit_test(a_fatal_error_ends_the_producer_and_not_the_target),
 		cmocka_unit_test(another_timeout_is_taken_over_at_once),
