@@ -37,7 +37,7 @@ static int add_text(struct sb_buf *out, struct sb_slice t)
 
 static int add_member(struct sb_buf *out, const char *name, struct sb_slice value)
 {
-	return sb_buf_addf(out, ",\"%s\":", name) | add_text(out, value);
+	return sb_buf_addf(out, ",\"%s\":", name) < 0 ? -1 : add_text(out, value);
 }
 
 /* null: it never happened. */
@@ -103,7 +103,7 @@ static int add_arn(struct sb_buf *out, const char *attribute, const struct facts
 
 	bad = sb_buf_addf(&arn, "arn:aws:events:%.*s:%.*s:%s/", SB_SLICE_ARG(region), SB_SLICE_ARG(account), scope);
 	bad |= sb_buf_add_slice(&arn, name);
-	bad |= sb_buf_addf(out, "\"%s\":", attribute) | add_text(out, sb_buf_slice(&arn));
+	bad |= sb_buf_addf(out, "\"%s\":", attribute) || add_text(out, sb_buf_slice(&arn));
 	sb_buf_done(&arn);
 	return bad;
 }
@@ -130,38 +130,40 @@ static int add_attributes(struct sb_buf *out, const struct facts *f, const struc
 	int bad = sb_buf_adds(out, ",\"attributes\":{");
 
 	if (r->rule.n)
-		bad |= add_rule_arn(out, f, r) | sb_buf_addc(out, ',');
+		bad |= add_rule_arn(out, f, r) || sb_buf_addc(out, ',');
 	if (r->target.n)
-		bad |= add_arn(out, "TARGET_ARN", f, "target", r->target) | sb_buf_addc(out, ',');
+		bad |= add_arn(out, "TARGET_ARN", f, "target", r->target) || sb_buf_addc(out, ',');
 	bad |= sb_buf_addf(out, "\"ERROR_CODE\":\"%s\"", letters_error_name(r->reason));
 	bad |= add_member(out, "ERROR_MESSAGE", r->message);
 	if (condition)
 		bad |= sb_buf_addf(out, ",\"EXHAUSTED_RETRY_CONDITION\":\"%s\"", condition);
 	/* the first attempt is no retry */
-	return bad | sb_buf_addf(out, ",\"RETRY_ATTEMPTS\":%u}", r->attempts ? r->attempts - 1 : 0);
+	bad |= sb_buf_addf(out, ",\"RETRY_ATTEMPTS\":%u}", r->attempts ? r->attempts - 1 : 0);
+	return bad;
 }
 
 static int add_names(struct sb_buf *out, const struct facts *f, const struct sb_dead_record *r)
 {
 	struct sb_slice event_id = fact(f, "id", sb_slice(NULL, 0));
-	int bad = sb_buf_adds(out, "\"id\":") | add_text(out, r->id);
+	int bad = sb_buf_adds(out, "\"id\":") || add_text(out, r->id);
 
 	if (event_id.p)
 		bad |= sb_buf_addf(out, ",\"event_id\":\"%.*s\"", SB_SLICE_ARG(event_id));
 	else
 		bad |= add_member(out, "event_id", r->event_id);
-	bad |= add_member(out, "bus", r->bus) | add_member(out, "origin", r->origin);
-	return bad | add_member(out, "rule", r->rule) | add_member(out, "target", r->target);
+	bad |= add_member(out, "bus", r->bus) || add_member(out, "origin", r->origin);
+	bad |= add_member(out, "rule", r->rule) || add_member(out, "target", r->target);
+	return bad;
 }
 
 static int add_payload(struct sb_buf *out, const struct facts *f, const struct sb_letter *l)
 {
 	int bad = add_member(out, "stderr_tail", l->rec.tail);
 
-	bad |= sb_buf_adds(out, ",\"history\":") | add_json(out, l->history);
-	bad |= sb_buf_adds(out, ",\"event\":") | (f->valid ? add_json(out, l->rec.event) : add_text(out, l->rec.event));
+	bad |= sb_buf_adds(out, ",\"history\":") || add_json(out, l->history);
+	bad |= sb_buf_adds(out, ",\"event\":") || (f->valid ? add_json(out, l->rec.event) : add_text(out, l->rec.event));
 	if (l->rec.input.n)
-		bad |= sb_buf_adds(out, ",\"input\":") | add_json(out, l->rec.input);
+		bad |= sb_buf_adds(out, ",\"input\":") || add_json(out, l->rec.input);
 	return bad;
 }
 
@@ -177,9 +179,9 @@ int sb_letter_json(const struct sb_letter *l, bool full, struct sb_buf *out)
 	bad |= sb_buf_addf(out, ",\"state\":\"%s\",\"lives\":%u", l->redriving ? "redriving" : "dead", l->lives);
 	bad |= sb_buf_addf(out, ",\"attempts\":%u,\"generation\":%llu", r->attempts, (unsigned long long)r->generation);
 	bad |= sb_buf_addf(out, ",\"error_code\":\"%s\"", letters_error_name(r->reason));
-	bad |= add_member(out, "error", r->message) | add_member(out, "first_error", r->first_message);
-	bad |= add_time(out, "received", r->received_ms) | add_time(out, "first_attempt", r->first_attempt_ms);
-	bad |= add_time(out, "last_attempt", r->last_attempt_ms) | add_time(out, "died", r->dead_ms);
+	bad |= add_member(out, "error", r->message) || add_member(out, "first_error", r->first_message);
+	bad |= add_time(out, "received", r->received_ms) || add_time(out, "first_attempt", r->first_attempt_ms);
+	bad |= add_time(out, "last_attempt", r->last_attempt_ms) || add_time(out, "died", r->dead_ms);
 	bad |= add_attributes(out, &f, r);
 	if (full)
 		bad |= add_payload(out, &f, l);

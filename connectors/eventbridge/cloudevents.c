@@ -55,7 +55,7 @@ static int add_name(struct batch *b, struct sb_slice name)
 {
 	if (b->meta.p[b->meta.len - 1] != '{' && sb_buf_addc(&b->meta, ',') < 0)
 		return -1;
-	return sb_json_add_string(&b->meta, name) | sb_buf_addc(&b->meta, ':');
+	return sb_json_add_string(&b->meta, name) < 0 ? -1 : sb_buf_addc(&b->meta, ':');
 }
 
 static int end_meta(struct batch *b, struct sb_event_spec *spec)
