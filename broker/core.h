@@ -2,6 +2,7 @@
 #ifndef SB_BROKER_CORE_H
 #define SB_BROKER_CORE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -54,6 +55,10 @@ struct sb_core {
 	atomic_bool no_reads; /* the last steps of stopping: no backlog is read any more */
 	atomic_bool ready;    /* every listener is open and recovery is over */
 	uint64_t started_ms;  /* wall time */
+	struct {
+		pthread_mutex_t lock; /* never on an event's way */
+		struct sb_map value;  /* what sources have remembered since the start: key -> struct sb_slice *, one block with its key */
+	} memory;
 	const char *listeners_json; /* {"main":"127.0.0.1:8480"} */
 	struct {
 		sb_counter lost_letters;         /* dead letters expired by `keep` */

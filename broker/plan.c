@@ -187,6 +187,7 @@ void sb_slots_done(struct sb_slots *s)
 	}
 	for (size_t i = 0; i < s->n_stats; i++)
 		free(s->stat[i]);
+	sb_core_forget(s->core);
 	for (size_t i = 0; i < s->n_rules; i++)
 		free(s->rule[i]);
 	free(s->target);
@@ -239,6 +240,7 @@ void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const stru
 	core->max_event_bytes = config->limits.event_bytes;
 	core->json_depth = config->limits.json_depth;
 	core->max_hops = config->limits.hops;
+	pthread_mutex_init(&core->memory.lock, NULL);
 }
 
 static void put_name(struct sb_map *m, const char *name, void *value)

@@ -33,6 +33,7 @@ void sb_slots_close_sources(struct sb_slots *s, struct sb_shard *shard);
 bool sb_slots_sources_closed(const struct sb_slots *s, const struct sb_shard *shard);
 /* What of the configuration is fixed from start to stop. */
 void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config);
+void sb_core_forget(struct sb_core *core); /* what sources have remembered; the journal has it */
 
 /*
  * Makes the plan and the slots it needs that are not there yet; these are not open. Slots there are keep what they have: whoever

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The framework's side of a source: what connectors/connector.h promises to connectors. */
 #include "broker/receipt.h"
+#include "broker/plan.h"
 #include "broker/shard.h"
 
 #include <stdlib.h>
@@ -86,19 +87,53 @@ static struct sb_slice memory_key(struct sb_source *s, struct sb_slice key)
 	return sb_buf_slice(out);
 }
 
-void sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
+/* The value's block: the slice, then the key's bytes, then the value's. */
+static void keep_value(struct sb_core *core, struct sb_slice key, struct sb_slice value)
 {
-	int rc = sb_record_position(sb_shard_frames_buf(unit_of(s)->shard), memory_key(s, key), value);
+	struct sb_slice *v = sb_xmalloc(sizeof(*v) + key.n + value.n);
+	char *p = (char *)(v + 1);
 
-	SB_ASSERT(rc == 0); /* a shard flushes long before its buffer's end */
+	memcpy(p, key.p, key.n);
+	memcpy(p + key.n, value.p, value.n);
+	*v = sb_slice(p + key.n, value.n);
+	pthread_mutex_lock(&core->memory.lock);
+	free(sb_map_del(&core->memory.value, key));
+	sb_map_put(&core->memory.value, sb_slice(p, key.n), v);
+	pthread_mutex_unlock(&core->memory.lock);
 }
 
-struct sb_slice sb_source_remembered(struct sb_source *s, struct sb_slice key)
+void sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value)
 {
-	const struct sb_recovery *rec = sb_journal_recovery(unit_of(s)->shard->core->journal);
-	const struct sb_slice *found = sb_map_get(&rec->positions, memory_key(s, key));
+	struct sb_shard *shard = unit_of(s)->shard;
+	struct sb_slice name = memory_key(s, key);
+	int rc = sb_record_position(sb_shard_frames_buf(shard), name, value);
 
-	return found ? *found : sb_slice(NULL, 0);
+	SB_ASSERT(rc == 0); /* a shard flushes long before its buffer's end */
+	keep_value(shard->core, name, value);
+}
+
+int sb_source_remembered(struct sb_source *s, struct sb_slice key, struct sb_buf *out)
+{
+	struct sb_core *core = unit_of(s)->shard->core;
+	struct sb_slice name = memory_key(s, key);
+	const struct sb_slice *found;
+	int rc;
+
+	pthread_mutex_lock(&core->memory.lock);
+	found = sb_map_get(&core->memory.value, name);
+	if (!found)
+		found = sb_map_get(&sb_journal_recovery(core->journal)->positions, name);
+	rc = found ? sb_buf_add_slice(out, *found) : -1;
+	pthread_mutex_unlock(&core->memory.lock);
+	return rc;
+}
+
+void sb_core_forget(struct sb_core *core)
+{
+	sb_map_each (&core->memory.value, it)
+		free(it->value);
+	sb_map_done(&core->memory.value);
+	pthread_mutex_destroy(&core->memory.lock);
 }
 
 bool sb_source_may_settle(struct sb_source *s)

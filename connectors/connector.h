@@ -199,11 +199,11 @@ int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct
 /* The source wants its place back: the n oldest events that only memory has go to the journal, and are settled by that. */
 void sb_source_spill(struct sb_source *s, size_t n);
 /*
- * What a source must know after a restart (how far it was, who it was), kept in the journal: the last value of each key counts, and
- * is durable soon. Keys are the source's own. remembered() tells what was there when the daemon started; n 0: nothing.
+ * What a source must know after a restart or a reload (how far it was, who it was), kept in the journal: the last value of each key
+ * counts, and is durable soon. Keys are the source's own. remembered() appends the value to `out`; -1: there is none, or no room.
  */
 void sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value);
-struct sb_slice sb_source_remembered(struct sb_source *s, struct sb_slice key);
+int sb_source_remembered(struct sb_source *s, struct sb_slice key, struct sb_buf *out);
 /* False: the daemon is stopping, targets are closed and their outcomes recorded: nothing more will be settled. */
 bool sb_source_may_settle(struct sb_source *s);
 /*

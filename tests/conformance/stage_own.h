@@ -32,7 +32,7 @@ int __wrap_sb_source_hand(
 	struct sb_source *s, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal);
 int __wrap_sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what);
 void __wrap_sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value);
-struct sb_slice __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key);
+int __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key, struct sb_buf *out);
 void __wrap_sb_source_spill(struct sb_source *s, size_t n);
 bool __wrap_sb_source_may_settle(struct sb_source *s);
 void __wrap_sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n);
