@@ -4,5 +4,6 @@
 const struct sb_connector sb_connector_redis = {
 	.type = "redis",
 	.summary = "Redis Streams: entries become events, deliveries become entries",
+	.source = &rds_source_ops,
 	.target = &rds_target_ops,
 };

@@ -4,6 +4,7 @@
 
 #include "connectors/connector.h"
 
+extern const struct sb_source_ops rds_source_ops; /* source.c */
 extern const struct sb_target_ops rds_target_ops; /* target.c */
 
 #endif

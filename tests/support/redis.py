@@ -119,6 +119,8 @@ class Server:
     def answers(self):
         if self.process.poll() is not None:
             raise AssertionError(f"redis-server ended with {self.process.returncode}\n{self.log.read_text()[-4000:]}")
+        if self.client:
+            self.client.close()
         try:
             self.client = Client(self.path)
             self.client("PING")
