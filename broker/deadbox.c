@@ -14,8 +14,14 @@ struct sb_deadbox {
 	pthread_t thread;
 	bool threaded;
 	struct sb_mail stop;
-	bool stopping; /* the thread's own */
+	bool stopping; /* the thread's own, as all that follows */
+	bool ending;
+	struct sb_mail *waiting, **waiting_tail;
+	const struct sb_clock *clock;
+	uint64_t again_ns;
 };
+
+#define AGAIN_MS 1000
 
 static void come_home(struct sb_mail *m)
 {
@@ -41,13 +47,50 @@ static void run_stop(struct sb_mail *m)
 	SB_CONTAINER(m, struct sb_deadbox, stop)->stopping = true;
 }
 
+bool sb_deadbox_waits(const struct sb_deadbox *b)
+{
+	return b->waiting != NULL;
+}
+
+bool sb_deadbox_wait(struct sb_deadbox *b, struct sb_mail *m, const struct sb_clock *clock)
+{
+	if (b->ending)
+		return false;
+	if (!b->waiting) {
+		b->waiting_tail = &b->waiting;
+		b->clock = clock;
+		b->again_ns = sb_mono_ns(clock) + AGAIN_MS * SB_NS_PER_MS;
+	}
+	m->next = NULL;
+	*b->waiting_tail = m;
+	b->waiting_tail = &m->next;
+	return true;
+}
+
+static void run_waiting(struct sb_deadbox *b)
+{
+	struct sb_mail *m = b->waiting, *next;
+
+	if (!m || (!b->ending && sb_mono_ns(b->clock) < b->again_ns))
+		return;
+	b->waiting = NULL;
+	for (; m; m = next) {
+		next = m->next;
+		m->run(m); /* one that has to wait again makes those behind it wait, too */
+	}
+}
+
 static void *thread_main(void *arg)
 {
 	struct sb_deadbox *b = arg;
 
 	while (!b->stopping) {
-		sb_mailbox_wait(&b->mail);
+		if (b->waiting)
+			sb_mailbox_wait_ms(&b->mail, AGAIN_MS);
+		else
+			sb_mailbox_wait(&b->mail);
 		sb_mailbox_drain(&b->mail);
+		run_waiting(b);
 	}
 	sb_pool_thread_done();
 	return NULL;
@@ -83,6 +126,8 @@ void sb_deadbox_free(struct sb_deadbox *b)
 	sb_mailbox_post(&b->mail, &b->stop);
 	if (b->threaded)
 		pthread_join(b->thread, NULL);
+	b->ending = true;
+	run_waiting(b);
 	while (sb_mailbox_drain(&b->mail))
 		;
 	sb_mailbox_done(&b->mail);
@@ -99,7 +144,10 @@ void sb_deadbox_post(struct sb_deadbox *b, struct sb_deadbox_job *j)
 
 bool sb_deadbox_pump(struct sb_deadbox *b)
 {
-	return sb_mailbox_drain(&b->mail) > 0;
+	unsigned n = sb_mailbox_drain(&b->mail);
+
+	run_waiting(b);
+	return n > 0;
 }
 
 const struct sb_deadletters *sb_deadbox_table(const struct sb_deadbox *b)

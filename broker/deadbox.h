@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "broker/base/clock.h"
 #include "broker/base/mailbox.h"
 #include "broker/deadletter/deadletter.h"
 
@@ -29,6 +30,12 @@ void sb_deadbox_post(struct sb_deadbox *b, struct sb_deadbox_job *j);
 bool sb_deadbox_pump(struct sb_deadbox *b);
 /* Mail that is posted here runs on the thread, where the table may be used. */
 struct sb_mailbox *sb_deadbox_mailbox(struct sb_deadbox *b);
+/*
+ * On the thread: the table cannot take it now. `m` runs again in a second, before everything that is made to wait after it.
+ * Whoever sends mail keeps within bounds. false: the thread ends, nothing waits any more.
+ */
+bool sb_deadbox_wait(struct sb_deadbox *b, struct sb_mail *m, const struct sb_clock *clock);
+bool sb_deadbox_waits(const struct sb_deadbox *b); /* something does: what must keep its order waits, too */
 struct sb_deadletters *sb_deadbox_own_table(struct sb_deadbox *b);
 const struct sb_deadletters *sb_deadbox_table(const struct sb_deadbox *b); /* for its any-thread calls */
 

@@ -317,35 +317,66 @@ static int drop_redriven(const struct sb_shard_frames *f, struct sb_deadletters 
 	return r;
 }
 
-/* What is not stored stays in the journal, which keeps the segment; the next start stores it. */
-static void tell_table(struct sb_shard_frames *f, struct sb_deadbox *box)
+/* Waiting helps against a full disk and a table that somebody holds, not against a disk or a table that is broken. */
+static bool may_pass(const struct sb_err *err)
+{
+	return err->code == SB_E_FULL || err->code == SB_E_BUSY;
+}
+
+/*
+ * What is not stored stays in the journal, which keeps the segment; if waiting does not help, the next start stores it. -1: it
+ * should wait.
+ */
+static int tell_table(struct sb_shard_frames *f, struct sb_deadbox *box, struct sb_err *err)
 {
 	struct sb_deadletters *table = sb_deadbox_own_table(box);
-	struct sb_err err;
 	uint64_t last;
 	bool failed;
 
 	SB_FAULT("deadbox.before_store");
-	failed = store_dead(&f->append, table, &err) < 0;
-	failed |= drop_redriven(f, table, &err) < 0; /* each tries: what fails is remembered by its number */
+	failed = store_dead(&f->append, table, err) < 0;
+	if (failed && may_pass(err))
+		return -1;
+	failed |= drop_redriven(f, table, err) < 0; /* each tries: what fails is remembered by its number */
+	if (failed && may_pass(err))
+		return -1;
 	SB_FAULT("deadbox.after_store");
 	if (failed)
-		sb_log(SB_LOG_ERROR, "dead letter not stored, the journal keeps it", KERR(&err));
-	if (sb_deadletters_last_seq(table, &last, &err) == 0)
+		sb_log(SB_LOG_ERROR, "dead letter not stored, the journal keeps it", KERR(err));
+	if (sb_deadletters_last_seq(table, &last, err) == 0)
 		sb_journal_released(f->shard->core->journal, last);
+	return 0;
+}
+
+/* false: the table took it, or will never. */
+static bool letters_wait(struct sb_shard_frames *f)
+{
+	struct sb_core *core = f->shard->core;
+	bool others = sb_deadbox_waits(core->deadbox);
+	struct sb_err err;
+
+	if (!others && tell_table(f, core->deadbox, &err) == 0)
+		return false;
+	f->append.mail.run = frames_letters;
+	if (!sb_deadbox_wait(core->deadbox, &f->append.mail, core->clock))
+		return false;
+	if (!others)
+		sb_log(SB_LOG_ERROR, "dead letters cannot be stored now, the journal keeps them meanwhile", KERR(&err));
+	return true;
 }
 
 /*
  * On the dead-letter thread. The journal's writer posts these appends here itself, so that the table sees dead letters in the
- * order of the journal, whichever shard they died on.
+ * order of the journal, whichever shard they died on. Those that wait count for their shard, which begins nothing new when it
+ * is too much.
  */
 static void frames_letters(struct sb_mail *m)
 {
 	struct sb_append *a = SB_CONTAINER(m, struct sb_append, mail);
 	struct sb_shard_frames *f = SB_CONTAINER(a, struct sb_shard_frames, append);
 
-	if (a->status == SB_APPEND_DURABLE)
-		tell_table(f, f->shard->core->deadbox);
+	if (a->status == SB_APPEND_DURABLE && letters_wait(f))
+		return;
 	a->mail.run = frames_done;
 	sb_mailbox_post(&f->shard->mail, &a->mail);
 }

@@ -45,7 +45,7 @@ int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *
 	struct sb_err *err);
 /*
  * Every record up to this number is stored: where a restart goes on, and what sb_journal_released may be told. It stays below
- * the first record whose storing failed, until the table is opened again.
+ * the first record whose storing failed, until that is said again with success, or the table opened again.
  */
 int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_err *err);
 /* The reserve check that is made before a delivery may die: false: at max_bytes. Any thread (atomic). */

@@ -135,13 +135,19 @@ static int store_one(struct sb_deadletters *d, const struct sb_dead_record *r, u
 	return letters_run(d, s, err, "store");
 }
 
-/* What failed to be stored must be sent again by the next start, so the number stays below it until then. */
+/* What failed to be stored must be said again, now or by the next start, so the number stays below it until then. */
 static int set_last_seq(struct sb_deadletters *d, uint64_t seq, struct sb_err *err)
 {
 	sqlite3_stmt *s = letters_stmt(d, STMT_SET_SEQ);
 
 	sqlite3_bind_int64(s, 1, (sqlite3_int64)SB_MIN(seq, d->first_failed - 1));
 	return letters_run(d, s, err, "store");
+}
+
+static void said_again(struct sb_deadletters *d, uint64_t seq)
+{
+	if (seq == d->first_failed)
+		d->first_failed = UINT64_MAX;
 }
 
 static int store_all(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
@@ -164,6 +170,8 @@ static int store_all(struct sb_deadletters *d, const struct sb_dead_record *rec,
 int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
 	struct sb_err *err)
 {
+	for (size_t i = 0; i < n; i++)
+		said_again(d, seq[i]);
 	if (n == 0 || store_all(d, rec, seq, n, err) == 0)
 		return 0;
 	for (size_t i = 0; i < n; i++)
@@ -206,6 +214,7 @@ static int drop_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t
 
 int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
 {
+	said_again(d, seq);
 	if (drop_delivered(d, id, seq, err) == 0)
 		return 0;
 	if (seq)

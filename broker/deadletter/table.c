@@ -276,7 +276,7 @@ int sb_deadletters_last_seq(struct sb_deadletters *d, uint64_t *ret, struct sb_e
 {
 	if (letters_read_totals(d, err) < 0) /* a reader beside a writer sees what is there now */
 		return -1;
-	*ret = d->last_seq;
+	*ret = SB_MIN(d->last_seq, d->first_failed - 1);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct sb_deadletters {
 	struct sb_deadletters_conf conf;
 	atomic_uint_fast64_t letters, bytes, redriving; /* as of the last commit */
 	uint64_t last_seq;
-	uint64_t first_failed; /* lowest number that could not be stored since the table was opened; UINT64_MAX: none */
+	uint64_t first_failed; /* lowest number that could not be stored and was not said again; UINT64_MAX: none */
 	struct sb_buf scratch;
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A disk that fills up: 503 before anything is lost, retries and dead letters go on, and service comes back by itself."""
+import os
 import pathlib
 import tempfile
 import unittest
@@ -41,6 +42,41 @@ class DiskFull(unittest.TestCase):
         self.assertEqual(sorted({r["n"] for r in self.d.attempts(ok=True)}), taken)
         harness.wait_for("intake to open again", lambda: self.d.post(harness.order(9999)).status == 202)
         self.d.settle()
+        self.d.audit()
+        self.d.stop()
+
+    def metric(self, name):
+        for line in self.d.request("GET", "/metrics").text.splitlines():
+            if line.startswith(f"signalbox_{name} "):
+                return float(line.split()[1])
+        raise AssertionError(f"no metric {name}")
+
+    def take_what_is_left(self):
+        filler = self.disk.mount / "filler"
+        with open(filler, "wb", buffering=0) as f:
+            for size in (1 << 20, 1 << 12, 1 << 12):
+                try:
+                    while True:
+                        f.write(bytes(size))
+                except OSError:
+                    os.fsync(f.fileno())  # what was set aside for its metadata is free again
+        return filler
+
+    def test_not_even_outcomes_find_room_and_everything_goes_on_by_itself(self):
+        letters = 200
+        self.d.cli("pause", "target", "record")
+        for n in range(letters):
+            self.assertEqual(self.d.post(harness.order(n, reject=True, pad=PAD)).status, 202)
+        filler = self.take_what_is_left()
+        self.d.cli("resume", "target", "record")
+        harness.wait_for("the reserve to be used up", lambda: self.metric("journal_waiting_bytes") > 0)
+        self.assertEqual(self.d.request("GET", "/readyz").status, 503)
+        self.assertEqual(self.d.request("GET", "/livez").status, 200)
+        filler.unlink()
+        harness.wait_for("outcomes to find room", lambda: self.metric("journal_waiting_bytes") == 0)
+        harness.wait_for("the daemon to be ready", lambda: self.d.request("GET", "/readyz").status == 200)
+        self.d.settle()
+        harness.wait_for("every letter", lambda: len(self.d.letters()) == letters)
         self.d.audit()
         self.d.stop()
 

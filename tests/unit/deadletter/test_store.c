@@ -101,6 +101,37 @@ static void the_number_stays_below_what_failed_until_it_is_said_again(void **sta
 #endif
 }
 
+static void what_failed_is_said_again_while_the_table_is_open(void **state)
+{
+#ifdef SB_FAULTS
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record r = record("b.0");
+	const uint64_t seq = 6;
+	struct sb_err err;
+
+	(void)state;
+	store_id(d, "a.0", 3);
+	assert_int_equal(sb_fault_arm("deadletter.commit:0:err"), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(sb_deadletters_store(d, &r, &seq, 1, &err), -1);
+		assert_int_equal(last_seq(d), 3);
+	}
+	assert_int_equal(sb_fault_arm(""), 0);
+	store(d, &r, seq);
+	assert_int_equal(last_seq(d), 6);
+	assert_int_equal(sb_fault_arm("deadletter.commit:1:err"), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("b.0"), 8, &err), -1);
+	assert_int_equal(sb_fault_arm(""), 0);
+	assert_int_equal(sb_deadletters_delivered(d, SB_SLICE("b.0"), 8, &err), 0);
+	assert_int_equal(last_seq(d), 8);
+	assert_all(d, "a.0");
+	sb_deadletters_close(d);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
 static void messages_that_are_no_utf8_become_readable(void **state)
 {
 	struct sb_deadletters *d = open_table();
@@ -320,6 +351,7 @@ int main(void)
 		SCENE(storing_twice_is_storing_once),
 		SCENE(a_failed_commit_leaves_nothing_and_can_be_repeated),
 		SCENE(the_number_stays_below_what_failed_until_it_is_said_again),
+		SCENE(what_failed_is_said_again_while_the_table_is_open),
 		SCENE(messages_that_are_no_utf8_become_readable),
 		SCENE(room_ends_at_max_bytes_and_comes_back_with_a_purge),
 		SCENE(a_letter_is_claimed_once_and_hidden_while_it_is_redriven),
