@@ -44,77 +44,77 @@ static const struct sb_cli_verb *verbs(void)
 
 #define NOT_FOUND "{\"error\":{\"code\":\"not_found\",\"message\":\"there is no target 'invoce'\",\"retryable\":false}}"
 
+static const struct {
+	const char *words[6];
+	struct fake_answer script[3];
+	int code;
+	const char *heard, *out, *err; /* parts of it; NULL: nothing */
+} cases[] = {
+	{ { "status" }, { { "/v1/status", 200, STATUS } }, 0, "GET /v1/status ",
+		"signalbox 0.1.0, pid 7, up 2h, generation 3\n\n"
+		"SOURCE  TYPE  RECEIVED  REFUSED  STATE\n"
+		"shop    hook        12        1  paused\n\n"
+		"TARGET   TYPE  INFLIGHT  QUEUED  RETRYING  DELIVERED  DEAD  OLDEST  STATE\n"
+		"invoice  run          4       9         2          8     1     61s  unreachable\n"
+		"trail    log          0       0         0         11     0       -  ok\n\n"
+		"events: 12, unmatched: 3, outstanding deliveries: 15, journal segments: 2, dead letters: 1\n",
+		NULL },
+	{ { "status", "-o", "json" }, { { "/v1/status", 200, STATUS } }, 0, NULL, "\"oldest_ms\": 61000",
+		NULL },
+	{ { "status" }, { { "/v1/status", 200, REMOVED } }, 0, NULL,
+		"a       -            0       2         0          0     0       -  removed, waits\n"
+		"b       log          1       2         0          0     0       -  removed, paused\n"
+		"c       -            0       2         0          0     0       -  removed, becomes dead letters\n", NULL },
+	{ { "status", "-q" }, { { "/v1/status", 200, STATUS } }, 0, NULL, NULL, NULL },
+	{ { "status" }, { { "/v1/status", 200, "hello" } }, 4, NULL, NULL, "is no Signalbox of ours" },
+	{ { "status" }, { { "/v1/status", 500, "hello" } }, 5, NULL, NULL, "answered with status 500" },
+	{ { "reload" },
+		{ { "/v1/reload", 200,
+			"{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[{\"what\":\"target\",\"name\":"
+			"\"trail\",\"kind\":\"added\"}]}" } },
+		0, "POST /v1/reload application/json {}\n",
+		"added   target trail\nok generation 4, 2 rules, 1 change\n", NULL },
+	{ { "reload", "--orphans", "drain" },
+		{ { "/v1/reload", 200, "{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[]}" } }, 0,
+		"{\"orphans\":\"drain\"}", "ok generation 4, 2 rules, 0 changes\n", NULL },
+	{ { "reload" },
+		{ { "/v1/reload", 200,
+			"{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[],\"orphans\":["
+			"{\"target\":\"a\",\"owed\":2,\"fate\":\"wait\"},{\"target\":\"b\",\"owed\":1,\"fate\":\"drain\"},"
+			"{\"target\":\"c\",\"owed\":3,\"fate\":\"dead-letter\"}]}" } },
+		0, NULL,
+		"removed target a: 2 deliveries owed, they wait: configure it again, or reload --orphans dead-letter\n"
+		"removed target b: 1 deliveries owed, it goes when they are delivered\n"
+		"removed target c: 3 deliveries owed, they become dead letters\n", NULL },
+	{ { "reload", "--orphans", "keep" }, { { 0 } }, 2, NULL, NULL,
+		"--orphans is drain or dead-letter, not 'keep'" },
+	{ { "reload" },
+		{ { "/v1/reload", 422,
+			"{\"v\":1,\"error\":{\"code\":\"invalid\",\"message\":\"the configuration has 1 "
+			"errors\"},"
+			"\"text\":\"error[E004]: unknown key\\n\",\"diagnostics\":[]}" } },
+		3, NULL, NULL, "error[E004]: unknown key\nsignalbox reload: the configuration has 1 errors\n" },
+	{ { "reload" },
+		{ { "/v1/reload", 409,
+			"{\"v\":1,\"error\":{\"code\":\"busy\",\"message\":\"3 deliveries are "
+			"owed\",\"hint\":\"--orphans\"}}" } },
+		5, NULL, NULL, "signalbox reload: 3 deliveries are owed\n--orphans\n" },
+	{ { "pause", "target", "invoice" }, { { "/v1/pause", 200, "{\"v\":1,\"paused\":true}" } }, 0,
+		"POST /v1/pause application/json {\"kind\":\"target\",\"name\":\"invoice\"}\n",
+		"ok target invoice is paused\n", NULL },
+	{ { "resume", "source", "shop" }, { { "/v1/resume", 200, "{\"v\":1,\"paused\":false}" } }, 0,
+		"POST /v1/resume application/json {\"kind\":\"source\",\"name\":\"shop\"}\n",
+		"ok source shop is running\n", NULL },
+	{ { "pause", "target", "invoce" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } },
+		1, NULL, NULL, "signalbox pause: there is no target 'invoce'\ndid you mean `invoice`?\n" },
+	{ { "pause", "target", "zzz" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } }, 1,
+		NULL, NULL, "there are: invoice trail\n" },
+	{ { "pause", "rule", "x" }, { { 0 } }, 2, NULL, NULL,
+		"first `source` or `target`, then its name; found `rule`" },
+};
+
 static void verbs_print_what_the_daemon_says(void **state)
 {
-	static const struct {
-		const char *words[6];
-		struct fake_answer script[3];
-		int code;
-		const char *heard, *out, *err; /* parts of it; NULL: nothing */
-	} cases[] = {
-		{ { "status" }, { { "/v1/status", 200, STATUS } }, 0, "GET /v1/status ",
-			"signalbox 0.1.0, pid 7, up 2h, generation 3\n\n"
-			"SOURCE  TYPE  RECEIVED  REFUSED  STATE\n"
-			"shop    hook        12        1  paused\n\n"
-			"TARGET   TYPE  INFLIGHT  QUEUED  RETRYING  DELIVERED  DEAD  OLDEST  STATE\n"
-			"invoice  run          4       9         2          8     1     61s  unreachable\n"
-			"trail    log          0       0         0         11     0       -  ok\n\n"
-			"events: 12, unmatched: 3, outstanding deliveries: 15, journal segments: 2, dead letters: 1\n",
-			NULL },
-		{ { "status", "-o", "json" }, { { "/v1/status", 200, STATUS } }, 0, NULL, "\"oldest_ms\": 61000",
-			NULL },
-		{ { "status" }, { { "/v1/status", 200, REMOVED } }, 0, NULL,
-			"a       -            0       2         0          0     0       -  removed, waits\n"
-			"b       log          1       2         0          0     0       -  removed, paused\n"
-			"c       -            0       2         0          0     0       -  removed, becomes dead letters\n", NULL },
-		{ { "status", "-q" }, { { "/v1/status", 200, STATUS } }, 0, NULL, NULL, NULL },
-		{ { "status" }, { { "/v1/status", 200, "hello" } }, 4, NULL, NULL, "is no Signalbox of ours" },
-		{ { "status" }, { { "/v1/status", 500, "hello" } }, 5, NULL, NULL, "answered with status 500" },
-		{ { "reload" },
-			{ { "/v1/reload", 200,
-				"{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[{\"what\":\"target\",\"name\":"
-				"\"trail\",\"kind\":\"added\"}]}" } },
-			0, "POST /v1/reload application/json {}\n",
-			"added   target trail\nok generation 4, 2 rules, 1 change\n", NULL },
-		{ { "reload", "--orphans", "drain" },
-			{ { "/v1/reload", 200, "{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[]}" } }, 0,
-			"{\"orphans\":\"drain\"}", "ok generation 4, 2 rules, 0 changes\n", NULL },
-		{ { "reload" },
-			{ { "/v1/reload", 200,
-				"{\"v\":1,\"generation\":4,\"rules\":2,\"changes\":[],\"orphans\":["
-				"{\"target\":\"a\",\"owed\":2,\"fate\":\"wait\"},{\"target\":\"b\",\"owed\":1,\"fate\":\"drain\"},"
-				"{\"target\":\"c\",\"owed\":3,\"fate\":\"dead-letter\"}]}" } },
-			0, NULL,
-			"removed target a: 2 deliveries owed, they wait: configure it again, or reload --orphans dead-letter\n"
-			"removed target b: 1 deliveries owed, it goes when they are delivered\n"
-			"removed target c: 3 deliveries owed, they become dead letters\n", NULL },
-		{ { "reload", "--orphans", "keep" }, { { 0 } }, 2, NULL, NULL,
-			"--orphans is drain or dead-letter, not 'keep'" },
-		{ { "reload" },
-			{ { "/v1/reload", 422,
-				"{\"v\":1,\"error\":{\"code\":\"invalid\",\"message\":\"the configuration has 1 "
-				"errors\"},"
-				"\"text\":\"error[E004]: unknown key\\n\",\"diagnostics\":[]}" } },
-			3, NULL, NULL, "error[E004]: unknown key\nsignalbox reload: the configuration has 1 errors\n" },
-		{ { "reload" },
-			{ { "/v1/reload", 409,
-				"{\"v\":1,\"error\":{\"code\":\"busy\",\"message\":\"3 deliveries are "
-				"owed\",\"hint\":\"--orphans\"}}" } },
-			5, NULL, NULL, "signalbox reload: 3 deliveries are owed\n--orphans\n" },
-		{ { "pause", "target", "invoice" }, { { "/v1/pause", 200, "{\"v\":1,\"paused\":true}" } }, 0,
-			"POST /v1/pause application/json {\"kind\":\"target\",\"name\":\"invoice\"}\n",
-			"ok target invoice is paused\n", NULL },
-		{ { "resume", "source", "shop" }, { { "/v1/resume", 200, "{\"v\":1,\"paused\":false}" } }, 0,
-			"POST /v1/resume application/json {\"kind\":\"source\",\"name\":\"shop\"}\n",
-			"ok source shop is running\n", NULL },
-		{ { "pause", "target", "invoce" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } },
-			1, NULL, NULL, "signalbox pause: there is no target 'invoce'\ndid you mean `invoice`?\n" },
-		{ { "pause", "target", "zzz" }, { { "/v1/pause", 404, NOT_FOUND }, { "/v1/status", 200, STATUS } }, 1,
-			NULL, NULL, "there are: invoice trail\n" },
-		{ { "pause", "rule", "x" }, { { 0 } }, 2, NULL, NULL,
-			"first `source` or `target`, then its name; found `rule`" },
-	};
-
 	(void)state;
 	for (size_t i = 0; i < SB_LEN(cases); i++) {
 		const char *words[8] = { "signalbox" };
