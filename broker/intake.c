@@ -212,6 +212,21 @@ static void render_input(struct sb_shard *s, const struct sb_rule *rule, const s
 	o->input = sb_buf_slice(&s->scratch);
 }
 
+/* The queue is full: dead on arrival, but with its input, which a redrive will need. In pool memory. */
+static void bounced(struct sb_owed *o)
+{
+	static const char msg[] = "max_queue of the target is reached";
+	size_t head = o->input.n ? 1 + sizeof(msg) : sizeof(msg); /* with the NUL, or without */
+	char *p = sb_pool_alloc(head + o->input.n);
+
+	p[0] = SB_R_QUEUE_FULL;
+	memcpy(p + 1, msg, head - 1);
+	if (o->input.n)
+		memcpy(p + head, o->input.p, o->input.n);
+	o->flags |= SB_OWED_STILLBORN | SB_OWED_INPUT;
+	o->input = sb_slice(p, head + o->input.n);
+}
+
 /* Takes room, and notes what is owed; its input is a copy of our own. -1: the target refuses by max_queue. */
 static int owe_target(struct sb_shard *s, struct sb_event *ev, const struct sb_way *way, struct sb_owed *o)
 {
@@ -219,14 +234,18 @@ static int owe_target(struct sb_shard *s, struct sb_event *ev, const struct sb_w
 
 	o->target = slot->name;
 	o->lane = way->conf ? lane_of(way->conf->order_by, ev) : 0;
-	if (!sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
-		if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE)
-			return -1;
-		stillborn(o, &s->scratch, SB_R_QUEUE_FULL, "max_queue of the target is reached");
+	if (sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
+		if (o->flags & SB_OWED_INPUT)
+			o->input.p = pool_copy(o->input);
+	} else if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE) {
+		return -1;
+	} else {
+		if (o->flags & SB_OWED_STILLBORN)
+			o->input.p = pool_copy(o->input); /* of what it died first, it is dead */
+		else
+			bounced(o);
 		sb_dispatch_reserve_always(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
 	}
-	if (o->flags & SB_OWED_INPUT)
-		o->input.p = pool_copy(o->input);
 	owe(s, o, slot);
 	return 0;
 }

@@ -184,16 +184,29 @@ void sb_delivery_fail(struct sb_delivery *dl, const struct sb_result *r)
 	dl->tail = keep(last_part(r->tail, SB_RECORD_TAIL), SB_RECORD_TAIL);
 }
 
-/* A stillborn delivery brings reason and message in place of an input; from here on it has none. */
+static struct sb_slice copy_slice(const char *from, size_t n)
+{
+	char *p;
+
+	if (n == 0)
+		return (struct sb_slice){ 0 };
+	p = sb_pool_alloc(n);
+	memcpy(p, from, n);
+	return sb_slice(p, n);
+}
+
+/* A stillborn delivery brings reason and message in front of its input; from here on it has that alone, or none. */
 void sb_delivery_stillborn(struct sb_delivery *dl)
 {
-	uint8_t reason = dl->input.n ? (uint8_t)dl->input.p[0] : SB_R_UNKNOWN;
+	struct sb_slice all = dl->input;
+	uint8_t reason = all.n ? (uint8_t)all.p[0] : SB_R_UNKNOWN;
+	const char *nul = all.n > 1 ? memchr(all.p + 1, '\0', all.n - 1) : NULL, *end = all.p + all.n;
 
 	dl->reason = reason < SB_R_NREASONS ? (enum sb_reason)reason : SB_R_UNKNOWN;
-	if (dl->input.n > 1)
-		sb_delivery_say(dl, sb_slice(dl->input.p + 1, dl->input.n - 1));
-	sb_pool_free((char *)dl->input.p);
-	dl->input = (struct sb_slice){ 0 };
+	if (all.n > 1)
+		sb_delivery_say(dl, sb_slice(all.p + 1, (size_t)((nul ? nul : end) - all.p) - 1));
+	dl->input = nul ? copy_slice(nul + 1, (size_t)(end - nul) - 1) : (struct sb_slice){ 0 };
+	sb_pool_free((char *)all.p);
 }
 
 /* ------------------------------------------------------------------------------------------------ what is sent */

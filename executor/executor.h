@@ -25,8 +25,8 @@
  *
  * A delivery is queued, in flight, waiting for its retry, blocked in its lane, or held; then it has its one outcome.
  * One that is SB_OWED_STILLBORN (an input that cannot be rendered, a full queue) goes to env->dead as soon as it arrives, with
- * the reason and message its input carries (and then without an input); env->dead always gets a delivery with its payload in
- * memory. One that is SB_OWED_FINAL never dies: neither count nor age nor a rejection ends it, it is retried at the cap.
+ * the reason and message its input carries, and then with the input behind them, if any; env->dead always gets a delivery with
+ * its payload in memory. One that is SB_OWED_FINAL never dies: neither count nor age nor a rejection ends it, it is retried at the cap.
  *
  * A delivery may also be offered before its event is in the journal (sb_dispatch_offer), because its source still holds it. It
  * has no number then, leaves no record, never leaves memory and cannot die. When it is delivered, env->delivered is all

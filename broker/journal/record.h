@@ -43,7 +43,7 @@ enum {
 	SB_OWED_INPUT = 1,
 	SB_OWED_ALONE = 2,
 	SB_OWED_FINAL = 4,     /* delivery of a dead letter to a dead-letter target: retried without end */
-	SB_OWED_STILLBORN = 8, /* died before it could be tried: `input` is one byte of enum sb_reason, then the message */
+	SB_OWED_STILLBORN = 8, /* died before it could be tried: `input` is one byte of enum sb_reason, the message, and behind a NUL its own input if any */
 	SB_OWED_BEGUN = 16,    /* was under way before the event was journaled: in this process nobody needs to read it back */
 };
 struct sb_owed { /* its route is the writer's to fill in */

@@ -54,6 +54,24 @@ class DeadLetterTarget(unittest.TestCase):
         self.assertEqual(len({r["id"] for r in letters}), 2)
         self.d.settle("morgue")
 
+    def test_what_its_full_queue_refuses_goes_there_too(self):
+        config = harness.simple_config()
+        config["targets"]["record"].update(dead_letter="morgue", max_queue={"bytes": "4KiB"})
+        config["targets"]["morgue"] = self.morgue
+        self.d.stop()
+        self.d.write_config(config)
+        self.d.start()
+        self.d.cli("pause", "target", "record")
+        for n in range(3):
+            self.post(n, pad="x" * 1500)
+        [r] = harness.wait_for("the letter", self.buried)
+        self.assertEqual((r["event"]["ERROR_CODE"], r["event"]["RETRY_ATTEMPTS"]), ("QUEUE_FULL", 0))
+        self.assertEqual(r["event"]["input"]["detail"]["n"], 2)
+        self.d.cli("resume", "target", "record")
+        self.d.settle()
+        self.assertEqual(sorted(r["n"] for r in self.d.attempts() if r not in self.buried()), [0, 1])
+        self.d.audit()
+
     def never_dies(self, mood):
         self.d.broken.write_text(mood)
         self.post(1, reject=True)

@@ -94,6 +94,27 @@ class MaxQueue(unittest.TestCase):
         d.settle()
         return not d.letters()
 
+    def test_a_letter_keeps_its_input_however_often_the_queue_is_full(self):
+        d = self.daemon(max_queue={"bytes": "2KiB"})
+        transformer = {"paths": {"n": "$.detail.n"}, "template": '{"number": <n>, "pad": "' + PAD + '"}'}
+        d.write_rules({"rules": [{"name": "orders", "pattern": {"source": ["com.shop"]},
+                                  "targets": [{"target": "record", "input_transformer": transformer}]}]})
+        d.cli("reload")
+        for n in range(3):
+            self.assertEqual(d.post(harness.order(n)).status, 202)
+        harness.wait_for("a letter", lambda: d.target()["queued"] + len(d.letters()) == 3)
+        letter = d.letters()[0]["id"]
+        d.cli("dlq", "redrive", letter)
+        harness.wait_for("it to be back", lambda: [l for l in d.letters() if l["id"] == letter and l["lives"] == 2])
+        d.kill()
+        d.start()
+        shown = d.cli_json("dlq", "show", letter)
+        self.assertEqual(shown["input"], {"number": shown["event"]["detail"]["n"], "pad": PAD})
+        d.cli("resume", "target", "record")
+        harness.wait_for("all letters to be delivered", lambda: self.redriven(d))
+        self.assertEqual(sorted(r["event"]["number"] for r in d.attempts(ok=True)), [0, 1, 2])
+        d.audit()
+
     def test_dead_letter_by_age(self):
         d = self.daemon(max_queue={"age": "300ms"})
         self.assertEqual(d.post([harness.order(0), harness.order(1)]).status, 202)

@@ -327,7 +327,12 @@ static void stillborn_ones_are_buried_with_what_they_bring(void **state)
 	assert_int_equal(w.dead, 1);
 	assert_int_equal(w.item[0].reason, SB_R_INVALID_JSON);
 	assert_string_equal(w.letter.last, "born dead");
+	assert_string_equal(w.letter.input, "");
 	assert_int_equal(w.letter.attempts, 0);
+	world_append(&w, 0, SB_OWED_STILLBORN, 10);
+	world_flush(&w);
+	assert_string_equal(w.letter.last, "born dead");
+	assert_string_equal(w.letter.input, "in 2");
 	world_done(&w);
 }
 

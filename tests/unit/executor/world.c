@@ -66,6 +66,8 @@ static char *input_new(uint64_t dno, const struct world_delivery *it, uint32_t *
 		p = sb_pool_alloc(32);
 		p[0] = SB_R_INVALID_JSON;
 		*ret_n = 1 + (uint32_t)snprintf(p + 1, 31, "born dead");
+		if (dno % 2 == 0) /* and has an input */
+			*ret_n += 1 + (uint32_t)snprintf(p + *ret_n + 1, 16, "in %" PRIu64, dno);
 	} else if (it->flags & SB_OWED_INPUT) {
 		p = sb_pool_alloc(32);
 		*ret_n = (uint32_t)snprintf(p, 32, "in %" PRIu64 "%s", dno, dno % 3 ? "" : "\n");
@@ -309,6 +311,7 @@ static void keep_letter(struct world *w, const struct sb_delivery *dl)
 	keep(w->letter.first, sizeof(w->letter.first), dl->first_message);
 	keep(w->letter.last, sizeof(w->letter.last), dl->last_message);
 	keep(w->letter.tail, sizeof(w->letter.tail), dl->tail);
+	snprintf(w->letter.input, sizeof(w->letter.input), "%.*s", (int)dl->input.n, dl->input.n ? dl->input.p : "");
 	w->letter.attempts = dl->attempts;
 	w->letter.first_ms = dl->first_attempt_ms;
 	w->letter.last_ms = dl->last_attempt_ms;

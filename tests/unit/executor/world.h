@@ -73,7 +73,7 @@ struct world {
 	bool no_room; /* for dead letters */
 	bool abandoned; /* final ones may die */
 	struct { /* the last that died */
-		char first[32], last[32], tail[32];
+		char first[32], last[32], tail[32], input[32];
 		uint32_t attempts;
 		uint64_t first_ms, last_ms;
 	} letter;
