@@ -429,6 +429,15 @@ int sb_intake(struct sb_shard *s, const struct sb_intake_call *call, struct sb_r
 
 /* ------------------------------------------------------------------------------------------------ held by its source */
 
+/* The source has it, and can wait as long as its targets get on. */
+static bool must_wait(const struct sb_shard *s)
+{
+	for (size_t i = 0; i < s->n_owed; i++)
+		if (sb_dispatch_busy(s->owed_to[i]->dispatch))
+			return true;
+	return false;
+}
+
 int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
 {
 	struct sb_shard *s = u->shard;
@@ -438,6 +447,10 @@ int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct s
 	refusal->why = SB_TAKEN;
 	if (owe_event(s, ev, NULL, refusal) < 0)
 		return -1;
+	if (must_wait(s)) {
+		sb_intake_forget_owed(s, ev);
+		return refuse_all(refusal, 1, SB_REFUSE_FULL, "a target has as much as it can hold, and gets on");
+	}
 	for (size_t i = 0; i < s->n_hit_counts; i++)
 		sb_count(s->hit_count[i], 1);
 	sb_count(&s->unmatched, s->n_owed == 0);

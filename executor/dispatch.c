@@ -271,10 +271,43 @@ static void enter_uncounted(struct sb_dispatch *d, struct sb_delivery *dl)
 	sb_dispatch_ready(d, dl);
 }
 
+static bool gets_on(const struct sb_dispatch *d)
+{
+	const struct sb_heap_node *oldest = sb_heap_min(&d->ages);
+	uint64_t wall = sb_dispatch_wall(d);
+
+	return !d->paused && !d->draining && !d->breaker.failures && (!oldest || wall < oldest->key + SB_OFFER_PATIENCE_MS);
+}
+
+/* From full on, until a quarter is free. */
+void sb_dispatch_note_busy(struct sb_dispatch *d)
+{
+	bool was = atomic_load_explicit(&d->busy, memory_order_relaxed), full;
+
+	full = d->mem_bytes > (was ? d->policy.cache_bytes / 4 * 3 : d->policy.cache_bytes);
+	full = full && !d->backlog && gets_on(d);
+	if (full != was)
+		atomic_store_explicit(&d->busy, full, memory_order_relaxed); /* a hint: nothing is ordered by it */
+}
+
+bool sb_dispatch_busy(const struct sb_dispatch *d)
+{
+	return atomic_load_explicit(&d->busy, memory_order_relaxed);
+}
+
+/* Those that were under way when it became busy are let in: as much again as the cache holds. */
+static bool may_offer(struct sb_dispatch *d, uint64_t cost)
+{
+	if (d->backlog || d->draining)
+		return false;
+	return d->ages.n == 0 || d->mem_bytes + cost <= d->policy.cache_bytes ||
+	       (gets_on(d) && d->mem_bytes + cost <= 2 * d->policy.cache_bytes);
+}
+
 bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl)
 {
 	SB_ASSERT(sb_dispatch_unnumbered(dl) && !dl->lane);
-	if (d->backlog || d->draining || (d->ages.n && !sb_dispatch_make_room(d, dl->cost, false)))
+	if (!may_offer(d, dl->cost))
 		return false;
 	enter_uncounted(d, dl);
 	sb_dispatch_pump(d);

@@ -59,6 +59,7 @@ struct sb_dispatch {
 	struct sb_lane *lane_for;     /* whose range `lane_read` is reading */
 
 	atomic_uint_fast64_t reserved, max_reserved; /* bytes; any thread */
+	atomic_bool busy;                            /* written here, read by any thread */
 	atomic_uint_fast64_t oldest_fresh_ms, refuse_age_ms; /* since when the first in the queue waits; 0: none. Any thread */
 	bool paused, draining, abandoned, pumping, again_next;
 	uint64_t armed_ns;           /* the earliest wish since the last tick; UINT64_MAX: none */
@@ -106,6 +107,9 @@ bool sb_dispatch_make_room(struct sb_dispatch *d, uint64_t need, bool lanes);
 void sb_dispatch_take(struct sb_dispatch *d, struct sb_delivery *dl);
 /* Nothing is left in the journal alone: what is still counted there was damaged. */
 void sb_dispatch_resync(struct sb_dispatch *d);
+
+/* How full and how far behind: after anything that changes it. */
+void sb_dispatch_note_busy(struct sb_dispatch *d);
 
 /* dispatch_turn.c */
 void sb_dispatch_ready(struct sb_dispatch *d, struct sb_delivery *dl); /* on no list; its lane lets it */

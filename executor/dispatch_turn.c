@@ -366,6 +366,7 @@ void sb_dispatch_pump(struct sb_dispatch *d)
 	if (!d->draining)
 		sb_dispatch_read(d);
 	tell_queue_age(d);
+	sb_dispatch_note_busy(d);
 	rearm(d);
 }
 

@@ -185,6 +185,12 @@ void sb_dispatch_deliver(struct sb_dispatch *d, struct sb_delivery *dl); /* from
  */
 bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl);
 /*
+ * Its memory is full, and it gets on: whoever can wait should, instead of making a backlog of what is delivered in a moment. Not so
+ * when what it has is older than SB_OFFER_PATIENCE_MS, or it is paused, or not to be reached: nobody waits for that. Any thread.
+ */
+bool sb_dispatch_busy(const struct sb_dispatch *d);
+#define SB_OFFER_PATIENCE_MS 2000
+/*
  * Its event is durable in a record that owes it as SB_OWED_BEGUN: dl->handover has number, route and place. Called in the order
  * of numbers, as mail is. One that was never offered is taken now, room or not.
  */

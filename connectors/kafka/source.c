@@ -147,7 +147,7 @@ static void kafka_settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
 	if (kafka_window_done(&p->window, (uint32_t)cookie))
 		p->dirty = true;
 	k->held_bytes -= bytes - p->window.bytes;
-	if (was_full || p->state == REVOKING)
+	if (was_full || p->pending || p->state == REVOKING)
 		kafka_again(k);
 }
 

@@ -42,7 +42,7 @@ static struct {
 		struct sb_target *t;
 		struct sb_batch *b;
 	} flight[256];
-	unsigned n_flight, delivered, dead;
+	unsigned n_flight, delivered;
 } t;
 
 /* ------------------------------------------------------------------------------------------------ connectors */
@@ -238,7 +238,8 @@ static void come_to_rest(void)
 		;
 }
 
-static void hand(const char *to)
+/* False: it has to wait. */
+static bool try_hand(const char *to)
 {
 	struct sb_source *s = t.source[t.handed % t.n_shards];
 	struct sb_held at = { .cookie = t.handed, .epoch = 7, .position = SB_SLICE("t/0/1") };
@@ -252,8 +253,18 @@ static void hand(const char *to)
 	assert_int_equal(sb_event_parse(sb_slice_str(json), sb_name_str("default"), sb_name_str("k"), &ev, &err), 0);
 	ev->received_ms = sb_wall_ms(&t.clock.clock);
 	ev->receipt = sb_uuid_next(&t.shard[0]->uuids, ev->received_ms);
-	assert_int_equal(sb_source_hand(s, ev, &at, &refusal), 0);
+	if (sb_source_hand(s, ev, &at, &refusal) < 0) {
+		assert_int_equal(refusal.why, SB_REFUSE_FULL);
+		sb_event_unref(ev);
+		return false;
+	}
 	t.handed++;
+	return true;
+}
+
+static void hand(const char *to)
+{
+	assert_true(try_hand(to));
 }
 
 static void settle_flight(unsigned i, char how)
@@ -518,8 +529,8 @@ static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 	while (t.handed < n) {
 		unsigned k = sb_rand_u32(&t.chance) % 5;
 
-		hand(to[k]);
-		expect += (const unsigned[]){ 1, 2, 3, 0, 2 }[k];
+		if (try_hand(to[k]))
+			expect += (const unsigned[]){ 1, 2, 3, 0, 2 }[k];
 		if (sb_rand_u32(&t.chance) % 3 == 0)
 			turn_all();
 		if (sb_rand_u32(&t.chance) % 16 == 0)
@@ -551,6 +562,34 @@ static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 	end();
 }
 
+/* A target that gets on is waited for: nothing of a fast stream goes to the journal. */
+static void a_fast_stream_waits_instead_of_spilling(void **state)
+{
+	unsigned waited = 0, n = 0;
+
+	(void)state;
+	begin(1, 3, 8 << 10);
+	while (n < 1000) {
+		if (try_hand("two"))
+			n++;
+		else
+			waited++;
+		if (sb_rand_u32(&t.chance) % 4 == 0)
+			turn_all();
+		while (t.n_flight > 15 || (t.n_flight && sb_rand_u32(&t.chance) % 8 == 0))
+			settle_flight(sb_rand_u32(&t.chance) % t.n_flight, 'd');
+	}
+	while (t.n_settled < n) {
+		while (t.n_flight)
+			settle_flight(0, 'd');
+		come_to_rest();
+	}
+	assert_true(waited > 100);
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 0);
+	audit(n, 2 * n, 0);
+	end();
+}
+
 static void each_is_settled_once_whatever_happens(void **state)
 {
 	(void)state;
@@ -574,6 +613,7 @@ int main(void)
 		cmocka_unit_test(with_pause_it_waits_and_only_the_dead_are_written),
 		cmocka_unit_test(what_is_ordered_is_journaled_first),
 		cmocka_unit_test(a_full_disk_makes_it_wait),
+		cmocka_unit_test(a_fast_stream_waits_instead_of_spilling),
 		cmocka_unit_test(each_is_settled_once_whatever_happens),
 	};
 

@@ -255,6 +255,39 @@ static void without_room_it_is_not_taken(void **state)
 	end();
 }
 
+/* A full target that gets on is waited for; one that does not is not. */
+static void a_full_target_says_so_while_it_gets_on(void **state)
+{
+	uint64_t cost;
+
+	(void)state;
+	begin(8 << 20, 1);
+	offer();
+	cost = stats().cache_bytes;
+	settle(0, SB_DELIVERED);
+	end();
+	begin(2 * cost, 1);
+	offer();
+	assert_false(sb_dispatch_busy(t.d));
+	offer();
+	offer(); /* one that was under way */
+	assert_true(sb_dispatch_busy(t.d));
+	settle(0, SB_DELIVERED);
+	assert_true(sb_dispatch_busy(t.d)); /* until a quarter is free */
+	settle(0, SB_DELIVERED);
+	assert_false(sb_dispatch_busy(t.d));
+	offer();
+	offer();
+	assert_true(sb_dispatch_busy(t.d));
+	t.clock.mono += SB_OFFER_PATIENCE_MS * SB_NS_PER_MS;
+	t.clock.wall += SB_OFFER_PATIENCE_MS;
+	sb_dispatch_tick(t.d);
+	assert_false(sb_dispatch_busy(t.d)); /* too slow for anybody to wait for */
+	settle(0, SB_UNREACHABLE);
+	assert_false(sb_dispatch_busy(t.d));
+	end();
+}
+
 /* Too late for the offer: journaled as begun, though it never was. */
 static void one_that_was_never_offered_is_taken_with_its_number(void **state)
 {
@@ -325,6 +358,7 @@ int main(void)
 		cmocka_unit_test(nothing_dies_before_it_has_a_number),
 		cmocka_unit_test(an_unreachable_target_says_so),
 		cmocka_unit_test(without_room_it_is_not_taken),
+		cmocka_unit_test(a_full_target_says_so_while_it_gets_on),
 		cmocka_unit_test(one_that_was_never_offered_is_taken_with_its_number),
 		cmocka_unit_test(the_cursor_leaves_out_what_was_begun_before),
 	};
