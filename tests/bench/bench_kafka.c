@@ -37,6 +37,16 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
+static long number(const char *s)
+{
+	char *end;
+	long n = strtol(s, &end, 10);
+
+	if (*end || n <= 0)
+		die(s, "not a number of something");
+	return n;
+}
+
 static void set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
 	char why[300];
@@ -83,8 +93,9 @@ static int fill(const char *brokers, const char *topic, int partitions, long rec
 	for (long i = 0; i < records; i++) {
 		int n = snprintf(value, sizeof(value), "{\"type\":\"T%ld\",\"id\":%ld,\"total\":120,\"pad\":\"", i % 10, i);
 
-		memset(value + n, 'x', (size_t)(BYTES - n - 2));
-		memcpy(value + BYTES - 2, "\"}", 2);
+		memset(value + n, 'x', (size_t)(BYTES - n));
+		value[BYTES - 2] = '"';
+		value[BYTES - 1] = '}';
 		produce(rk, topic, (int)(i % partitions), value, BYTES);
 	}
 	rd_kafka_flush(rk, 60000);
@@ -113,8 +124,8 @@ static rd_kafka_t *consumer(const char *brokers, const char *topic, int partitio
 static int copy(char **arg)
 {
 	const char *brokers = arg[2], *from = arg[3], *to = arg[4];
-	int partitions = atoi(arg[5]);
-	long records = atol(arg[6]), done = 0;
+	int partitions = (int)number(arg[5]);
+	long records = number(arg[6]), done = 0;
 	double start = now(), used = cpu(), committed = start;
 	rd_kafka_t *in = consumer(brokers, from, partitions, arg[7]), *out = producer(brokers);
 	rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(in);
@@ -149,7 +160,7 @@ static int copy(char **arg)
 int main(int argc, char **argv)
 {
 	if (argc == 6 && strcmp(argv[1], "fill") == 0)
-		return fill(argv[2], argv[3], atoi(argv[4]), atol(argv[5]));
+		return fill(argv[2], argv[3], (int)number(argv[4]), number(argv[5]));
 	if (argc == 8 && strcmp(argv[1], "copy") == 0)
 		return copy(argv);
 	fprintf(stderr, "usage: bench_kafka fill BROKERS TOPIC PARTITIONS RECORDS | copy BROKERS FROM TO PARTITIONS RECORDS GROUP\n");
