@@ -19,6 +19,7 @@ void rds_begin(struct rds_command *c, struct sb_buf *out, unsigned words, const 
 void rds_word(struct rds_command *c, const char *s);
 void rds_bytes(struct rds_command *c, struct sb_slice s);
 void rds_number(struct rds_command *c, uint64_t n);
+size_t rds_digits(uint64_t n, char *out); /* at most 20, no NUL; their number */
 int rds_end(struct rds_command *c); /* -1: larger than the buffer may be; it is then as before */
 
 #endif

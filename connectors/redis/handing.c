@@ -69,11 +69,12 @@ static int write_meta(struct rds_stream *st, struct rds_id id, const redisReply 
 	char text[RDS_ID_TEXT];
 	int rc;
 
-	rds_id_format(id, text);
 	sb_buf_clear(m);
 	rc = sb_buf_adds(m, "\"redis\":{\"stream\":");
-	rc |= httpsource_add_value(m, sb_slice_str(st->key));
-	rc |= sb_buf_addf(m, ",\"id\":\"%s\"", text);
+	rc |= httpsource_add_value(m, sb_slice(st->key, st->key_n));
+	rc |= sb_buf_adds(m, ",\"id\":\"");
+	rc |= sb_buf_add(m, text, rds_id_format(id, text));
+	rc |= sb_buf_addc(m, '"');
 	if (but != SIZE_MAX && f->elements > 2) {
 		rc |= sb_buf_adds(m, ",\"fields\":");
 		rc |= add_fields(m, f, but);
@@ -158,11 +159,13 @@ static int hand_event(struct rds_stream *st, struct rds_entry *e, const struct s
 /* -1: not now. */
 static int hand(struct rds_stream *st, struct rds_entry *e)
 {
-	char position[1100], id[RDS_ID_TEXT];
+	char position[RDS_KEY_SHOWN + 1 + RDS_ID_TEXT];
 	struct sb_held held = { .cookie = cookie_of(st, e) };
+	size_t n = SB_MIN(st->key_n, RDS_KEY_SHOWN);
 
-	rds_id_format(e->id, id);
-	held.position = sb_slice(position, (size_t)snprintf(position, sizeof(position), "%.1000s/%s", st->key, id));
+	memcpy(position, st->key, n);
+	position[n++] = '/';
+	held.position = sb_slice(position, n + rds_id_format(e->id, position + n));
 	if ((e->ev ? hand_event(st, e, &held) : hand_unreadable(st, e, &held)) < 0)
 		return -1;
 	rds_window_move(&st->win, e, RDS_HANDED);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "id.h"
 
-#include <stdio.h>
+#include "command.h"
 
 static int number(struct sb_slice s, uint64_t *ret)
 {
@@ -33,7 +33,12 @@ int rds_id_parse(struct sb_slice s, struct rds_id *ret)
 
 size_t rds_id_format(struct rds_id id, char *out)
 {
-	return (size_t)snprintf(out, RDS_ID_TEXT, "%llu-%llu", (unsigned long long)id.ms, (unsigned long long)id.seq);
+	size_t n = rds_digits(id.ms, out);
+
+	out[n++] = '-';
+	n += rds_digits(id.seq, out + n);
+	out[n] = '\0';
+	return n;
 }
 
 struct rds_id rds_id_before(struct rds_id id)

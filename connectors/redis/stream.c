@@ -31,6 +31,7 @@
 #define WORKING_TICK_MS 250 /* entries are being acknowledged */
 #define BUSY_TICK_MS 50     /* something waits for us */
 #define CLOSE_MS 3000
+#define STUCK_MS 500
 #define SURVEY_MS 200
 #define OWN_IDLE_MS 2000 /* of a round that is only made to be sure: what comes right now is not meant */
 
@@ -296,10 +297,12 @@ static bool is_full(const struct rds_stream *st)
 	return rds_window_room(&st->win, st->each) == 0;
 }
 
-/* Nothing can be read, and nothing has been settled since the last look: make room. */
-static void spill_when_stuck(struct rds_stream *st)
+/* Nothing can be read, and nothing has been settled for a while: make room. */
+static void spill_when_stuck(struct rds_stream *st, uint64_t now)
 {
-	if (is_full(st) && st->win.moved == st->moved_before)
+	if (!is_full(st) || st->win.moved != st->moved_before)
+		st->stuck_ns = now;
+	else if (now - st->stuck_ns >= STUCK_MS * SB_NS_PER_MS)
 		sb_source_spill(st->s, st->win.n / 4 + 1);
 	st->moved_before = st->win.moved;
 }
@@ -339,7 +342,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (now >= st->hand_after_ns)
 		rds_hand_all(st);
 	rds_ack_all(st);
-	spill_when_stuck(st);
+	spill_when_stuck(st, now);
 	if (st->phase == RDS_READY)
 		take_care(st, now);
 	rds_stream_go_on(st);
@@ -406,6 +409,7 @@ int rds_stream_new(struct sb_source *s, struct sb_envelope_reader *envelope, uns
 	st->envelope = envelope;
 	st->index = index;
 	st->key = c->streams.v[index];
+	st->key_n = strlen(st->key);
 	st->each = 1024;
 	sb_list_init(&st->alive);
 	sb_buf_init(&st->command, 1u << 20);

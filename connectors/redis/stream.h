@@ -39,6 +39,7 @@ struct rds_wanted {
 };
 #define RDS_WANTED_MAX 200
 #define RDS_HEADERS_MAX 64
+#define RDS_KEY_SHOWN 900 /* bytes of a stream's name in an event's position */
 
 enum rds_stream_phase {
 	RDS_APART,    /* there is no connection for commands, or a predecessor has not let go */
@@ -58,6 +59,7 @@ struct rds_stream {
 	const struct rds_source_conf *conf;
 	struct sb_envelope_reader *envelope;
 	const char *key;
+	size_t key_n;
 	unsigned index;               /* among the source's */
 	char consumer[160];
 	struct sb_link alive;         /* in the process's list; see stream.c */
@@ -67,7 +69,7 @@ struct rds_stream {
 	struct rds_window win;
 	enum rds_stream_phase phase;
 	bool reading, paused, closing, closed;
-	uint64_t close_by_ns, hand_after_ns, survey_ns, care_ns;
+	uint64_t close_by_ns, hand_after_ns, survey_ns, care_ns, stuck_ns;
 	unsigned refusals;            /* in a row */
 	uint64_t moved_before;        /* win.moved at the last tick */
 	size_t each;                  /* what an entry weighs, on average */
