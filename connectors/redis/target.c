@@ -299,6 +299,7 @@ static void usable(struct rds_target *rt)
 	rt->usable = true;
 	while (rt->usable && (s = pop(&rt->waiting)))
 		add(s);
+	sb_target_reachable(rt->t);
 }
 
 static void on_can_wait(redisAsyncContext *ac, void *reply, void *arg)
@@ -472,6 +473,7 @@ const struct sb_target_ops rds_target_ops = {
 	.state_size = sizeof(struct rds_target),
 	.conf_size = sizeof(struct target_conf),
 	.fields = target_fields,
+	.concurrency = 1000, /* one command each on one connection */
 	.check = target_check,
 	.open = target_open,
 	.send = target_send,
