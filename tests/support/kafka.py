@@ -25,6 +25,7 @@ import uuid
 HERE = pathlib.Path(__file__).resolve().parent
 VERSION = "4.3.1"
 START_S = 90  # 6 s on an idle machine
+RETRY_S = 900  # tests of one run do not each try a download that has failed
 DOWNLOAD = ("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies", "-DincludeScope=runtime")
 JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
 
@@ -54,8 +55,11 @@ def wrong_jars(folder):
 def download(folder):
     part = pathlib.Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
-        subprocess.run(["mvn", "-q", "-B", "-C", "-f", str(HERE / "broker" / "pom.xml"), *DOWNLOAD, f"-DoutputDirectory={part}"],
-                       check=True, timeout=900, stdin=subprocess.DEVNULL)
+        done = subprocess.run(["mvn", "-q", "-B", "-C", "-f", str(HERE / "broker" / "pom.xml"), *DOWNLOAD, f"-DoutputDirectory={part}"],
+                              timeout=900, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            errors = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no reason given"]
+            raise unittest.SkipTest(f"KAFKA'S JARS COULD NOT BE DOWNLOADED, NOTHING OF KAFKA IS TESTED: {errors[0][:300]}")
         if wrong_jars(part):
             raise AssertionError(f"the download does not have the expected checksums: {wrong_jars(part)}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -73,8 +77,15 @@ def jars():
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        failed = folder.with_suffix(".failed")
         if wrong_jars(folder):
-            download(folder)
+            if failed.exists() and time.time() - failed.stat().st_mtime < RETRY_S:
+                raise unittest.SkipTest(failed.read_text())
+            try:
+                download(folder)
+            except unittest.SkipTest as why:
+                failed.write_text(str(why))
+                raise
     return folder
 
 
