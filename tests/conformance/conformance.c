@@ -5,6 +5,7 @@
  */
 #include "tests/support/test.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,17 +40,60 @@ static void on_run(void **state)
 		fail_msg("%s: %s", r->name, violation);
 }
 
+struct twin {
+	const struct run *run;
+	char violation[400];
+};
+
+static void *twin_main(void *arg)
+{
+	struct twin *t = arg;
+
+	check_run(t->run->row, t->run->check, t->run->target, PATIENCE_MS, t->violation);
+	return NULL;
+}
+
+/* Every shard has its instances, and they know nothing of each other. */
+static void on_two_shards(void **state)
+{
+	struct twin t[2] = { { .run = *state }, { .run = *state } };
+	pthread_t thread[2];
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, twin_main, &t[i]), 0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (unsigned i = 0; i < 2; i++)
+		if (t[i].violation[0])
+			fail_msg("%s: %s", t[i].run->name, t[i].violation);
+}
+
+static void add_test(const struct row *row, const struct check *c, bool target, bool twins)
+{
+	struct run *r = &run[n_tests];
+
+	SB_ASSERT(n_tests < MAX_TESTS);
+	*r = (struct run){ .row = row, .check = c, .target = target };
+	snprintf(r->name, sizeof(r->name), "%s%s: %s%s", row->name, target ? "" : " (source)",
+		twins ? "on two shards at once, " : "", c->name);
+	test[n_tests++] =
+		(struct CMUnitTest){ .name = r->name, .test_func = twins ? on_two_shards : on_run, .initial_state = r };
+}
+
+static bool is_for_twins(const struct check *c)
+{
+	return strcmp(c->name, "every item is settled once") == 0 ||
+	       strcmp(c->name, "a sender hears once, and not before it is durable") == 0;
+}
+
 static void add(const struct row *row, const struct check *c, bool target)
 {
 	for (; c->run; c++) {
-		struct run *r = &run[n_tests];
-
 		if (c->concerns && !c->concerns(row))
 			continue;
-		SB_ASSERT(n_tests < MAX_TESTS);
-		*r = (struct run){ .row = row, .check = c, .target = target };
-		snprintf(r->name, sizeof(r->name), "%s%s: %s", row->name, target ? "" : " (source)", c->name);
-		test[n_tests++] = (struct CMUnitTest){ .name = r->name, .test_func = on_run, .initial_state = r };
+		add_test(row, c, target, false);
+		if (is_for_twins(c) && !row->single)
+			add_test(row, c, target, true);
 	}
 }
 

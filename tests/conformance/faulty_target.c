@@ -315,6 +315,7 @@ static const struct row row = {
 	.name = "faulty_target",
 	.connector = &connector,
 	.conf = "{}",
+	.single = true,
 	.wrong = wrong,
 	.make = make,
 	.target = &(const struct target_row){

@@ -15,7 +15,7 @@
  */
 struct stage;
 
-/* What the other side of a target does with what it gets. */
+/* What the other side of a target does with what it gets. It begins with taking, and every other way ends in that. */
 enum far { FAR_TAKES, FAR_FAILS, FAR_REJECTS, FAR_STALLS, FAR_GONE, FAR_N };
 
 #define MAY(outcome) (1u << (outcome))
@@ -53,6 +53,7 @@ struct row {
 	int (*make)(struct stage *st, struct sb_err *err); /* the other side, before open */
 	void (*opened)(struct stage *st);
 	void (*unmake)(struct stage *st); /* after free */
+	bool single;                      /* its other side is one for the whole process: no two stages at once */
 	const struct target_row *target;
 	const struct source_row *source;
 };

@@ -67,6 +67,22 @@ static void it_opens_and_closes_without_work(struct stage *st)
 	MUST(st, st->emitted == 0, "events out of nothing");
 }
 
+static void another_one_takes_over(struct stage *st)
+{
+	for (unsigned k = 0; k < 3; k++) {
+		if (stage_open(st) < 0)
+			return;
+		offer_text(st, k, "{}");
+		MUST(st, stage_until(st, &st->heard, k + 1), "the %u. of them does not answer", k + 1);
+		stage_begin_close(st);
+		if (!stage_until_closed(st))
+			return;
+		stage_free(st);
+		stage_turn(st);
+	}
+	all_heard(st, 0, 3, true);
+}
+
 static void nothing_is_emitted_once_it_is_closed(struct stage *st)
 {
 	if (stage_open(st) < 0)
@@ -319,6 +335,61 @@ static void nothing_is_emitted_while_it_is_paused(struct stage *st)
 	all_heard(st, 5, 6, true);
 }
 
+/* ------------------------------------------------------------------------------------------------ chance */
+
+static bool wait_for(struct stage *st, unsigned k)
+{
+	uint64_t since = sb_mono_ns(&sb_clock_system);
+
+	while (st->sender[k].yes + st->sender[k].no == 0 && stage_patient(st, since))
+		stage_turn(st);
+	return st->sender[k].yes + st->sender[k].no;
+}
+
+static void tell_some(struct stage *st)
+{
+	for (size_t i = 0; i < st->n_groups; i++)
+		if (!st->group[i].told && sb_rand_below(&st->rand, 3) == 0) {
+			st->fail = emits(st->row) && sb_rand_below(&st->rand, 4) == 0;
+			stage_tell(st, i);
+		}
+	st->fail = false;
+}
+
+/* Offers, pauses, a full disk, senders that leave: in the end everybody who stayed has heard once. */
+static void bad_days_are_survived(struct stage *st)
+{
+	const struct source_row *row = st->row->source;
+	unsigned k = 0;
+
+	st->hold = true;
+	if (stage_open(st) < 0)
+		return;
+	for (unsigned step = 0; step < 300 && !st->violations; step++) {
+		uint32_t what = sb_rand_below(&st->rand, 8);
+
+		if (what < 3 && k < STAGE_SENDERS - 1)
+			offer_text(st, k++, "{}");
+		else if (what == 3 && k && row->leave && sb_rand_below(&st->rand, 4) == 0)
+			row->leave(st, sb_rand_below(&st->rand, k));
+		else if (what == 4)
+			set_pause(st, !st->paused);
+		else if (what == 5)
+			st->refuse = st->refuse || sb_rand_below(&st->rand, 2) ? SB_TAKEN : SB_REFUSE_FULL;
+		else
+			tell_some(st);
+		stage_rest(st, sb_rand_below(&st->rand, 3));
+	}
+	st->refuse = SB_TAKEN;
+	st->hold = false;
+	if (st->paused)
+		set_pause(st, false);
+	offer_text(st, k++, "{}");
+	for (unsigned i = 0; i < k && !st->violations; i++)
+		MUST(st, st->sender[i].gone || wait_for(st, i), "sender %u waits", i);
+	all_heard(st, k - 1, k, true);
+}
+
 const struct check source_checks[] = {
 	{ "wrong configuration is refused with its place", NULL, wrong_configuration_is_refused },
 	{ "a failed open says why and can be freed", can_be_spoilt, a_failed_open_says_why },
@@ -330,8 +401,10 @@ const struct check source_checks[] = {
 	{ "what there is no room for is offered again", hands, what_there_is_no_room_for_is_offered_again },
 	{ "a sender that left harms nobody", senders_can_leave, a_sender_that_left_harms_nobody },
 	{ "bad offers are refused and counted", NULL, bad_offers_are_refused_and_counted },
+	{ "another one takes over", NULL, another_one_takes_over },
+	{ "bad days are survived", NULL, bad_days_are_survived },
 	{ "nothing is emitted while it is paused", NULL, nothing_is_emitted_while_it_is_paused },
 	{ "nothing is emitted once it is closed", NULL, nothing_is_emitted_once_it_is_closed },
 	{ "close waits for the answers that are due", NULL, close_waits_for_the_answers_that_are_due },
-	{ NULL, NULL, NULL },
+	{ 0 },
 };

@@ -210,6 +210,7 @@ int stage_try_open(struct stage *st, struct sb_err *err)
 	else
 		source_prepare(st);
 	*err = (struct sb_err){ 0 };
+	st->closed = 0;
 	st->phase = PHASE_OPEN; /* it may emit from within */
 	w = watch_begin();
 	rc = st->target ? st->target->ops->open(st->target, err) : st->source.ops->open(&st->source, err);

@@ -272,6 +272,7 @@ static void on_closed(struct sb_source *s)
 
 void source_prepare(struct stage *st)
 {
+	free(st->source.state);
 	st->source = (struct sb_source){
 		.name = "s",
 		.ops = st->row->connector->source,

@@ -253,6 +253,7 @@ void target_prepare(struct stage *st)
 {
 	struct sb_target *t = st->target;
 
+	free(t->state);
 	*t = (struct sb_target){
 		.name = "t",
 		.ops = st->row->connector->target,

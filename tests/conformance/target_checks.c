@@ -88,6 +88,22 @@ static void close_settles_what_is_outstanding(struct stage *st)
 	free(big);
 }
 
+static void another_one_takes_over(struct stage *st)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		if (stage_open(st) < 0)
+			return;
+		stage_send(st, 2, sb_slice(NULL, 0));
+		all_became(st, MAY(SB_DELIVERED));
+		stage_begin_close(st);
+		if (st->violations || !stage_until_closed(st))
+			return;
+		stage_free(st);
+		stage_turn(st);
+	}
+	all_arrived(st);
+}
+
 /* ------------------------------------------------------------------------------------------------ items */
 
 static void every_item_is_settled_once(struct stage *st)
@@ -204,6 +220,66 @@ FAR_CHECK(rejects, FAR_REJECTS)
 FAR_CHECK(stalls, FAR_STALLS)
 FAR_CHECK(goes, FAR_GONE)
 
+/* ------------------------------------------------------------------------------------------------ chance */
+
+/* From taking to something worse, and back. */
+static void turn_of_luck(struct stage *st, bool *good)
+{
+	enum far f = *good ? (enum far)sb_rand_below(&st->rand, FAR_N) : FAR_TAKES;
+
+	if (f != FAR_TAKES && !st->row->target->may[f])
+		return;
+	act(st, f);
+	*good = f == FAR_TAKES;
+}
+
+static void send_some(struct stage *st, struct sb_slice big)
+{
+	size_t room = STAGE_CONCURRENCY - st->outstanding, n = room ? 1 + sb_rand_below(&st->rand, (uint32_t)room) : 0;
+
+	if (n)
+		stage_send(st, n, sb_rand_below(&st->rand, 8) ? sb_slice(NULL, 0) : big);
+}
+
+static void a_bad_day(struct stage *st, struct sb_slice big)
+{
+	bool good = true;
+
+	for (unsigned step = 0; step < 60 && !st->violations; step++) {
+		if (sb_rand_below(&st->rand, 4) == 0)
+			turn_of_luck(st, &good);
+		send_some(st, big);
+		stage_rest(st, sb_rand_below(&st->rand, 12));
+		stage_status(st);
+	}
+}
+
+/* Whatever the other side does, and whenever it is closed: all are settled, once. */
+static void bad_days_are_survived(struct stage *st)
+{
+	size_t largest = st->row->target->largest;
+	char *big = large_detail(largest ? SB_MIN(largest, 200u << 10) : 200u << 10);
+
+	for (unsigned day = 1; day <= 4 && !st->violations; day++) {
+		sb_rand_seed(&st->rand, day);
+		act(st, FAR_TAKES);
+		if (stage_open(st) < 0)
+			break;
+		a_bad_day(st, sb_slice_str(big));
+		if (day % 2) { /* else it is closed in the middle of it */
+			act(st, FAR_TAKES);
+			stage_until(st, &st->settled, st->n_sent);
+		}
+		stage_begin_close(st);
+		if (!stage_until_closed(st))
+			break;
+		if (st->outstanding)
+			violated(st, "day %u: %zu items were not settled", day, st->outstanding);
+		stage_free(st);
+	}
+	free(big);
+}
+
 const struct check target_checks[] = {
 	{ "wrong configuration is refused with its place", NULL, wrong_configuration_is_refused },
 	{ "a failed open says why and can be freed", can_be_spoilt, a_failed_open_says_why },
@@ -216,6 +292,8 @@ const struct check target_checks[] = {
 	{ "a far side that rejects is told, and used again", can_rejects, what_rejects },
 	{ "a far side that stalls is told, and used again", can_stalls, what_stalls },
 	{ "a far side that is gone is told, and found again", can_goes, what_goes },
+	{ "another one takes over", NULL, another_one_takes_over },
+	{ "bad days are survived", NULL, bad_days_are_survived },
 	{ "close settles what is outstanding", NULL, close_settles_what_is_outstanding },
-	{ NULL, NULL, NULL },
+	{ 0 },
 };

@@ -114,6 +114,7 @@ static void forget(struct peer *p)
 
 static void go_away(struct stage *st, unsigned k)
 {
+	st->sender[k].gone = true;
 	forget(&((struct side *)st->far)->peer[k]);
 }
 

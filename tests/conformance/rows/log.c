@@ -119,6 +119,7 @@ const struct row row_log = {
 	.make = make,
 	.opened = opened,
 	.unmake = unmake,
+	.single = true,
 	.target =
 		&(const struct target_row){
 			.lines = true,
