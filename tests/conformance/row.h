@@ -53,7 +53,8 @@ struct row {
 	int (*make)(struct stage *st, struct sb_err *err); /* the other side, before open */
 	void (*opened)(struct stage *st);
 	void (*unmake)(struct stage *st); /* after free */
-	bool single;                      /* its other side is one for the whole process: no two stages at once */
+	bool slow_successor; /* who comes after it on the same far side is let in later than the suite waits */
+	bool single;         /* its other side is one for the whole process: no two stages at once */
 	const struct target_row *target;
 	const struct source_row *source;
 };

@@ -75,6 +75,8 @@ struct stage {
 	size_t n_sent, cap_sent, outstanding, settled, arrived;
 	struct shipment *shipments;
 	size_t to_feed; /* so many more are sent as soon as there is room */
+	bool sending;   /* now */
+	bool twice; /* on a bad day an item may arrive more than once: the other side took it and could not say so */
 
 	/* Source. */
 	struct sb_source source;

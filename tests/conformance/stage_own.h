@@ -6,9 +6,10 @@
 
 /* What the parts of the stage share among each other. */
 
-/* Has a call waited? Time and the thread's voluntary switches. */
+/* Has a call waited, rather than worked? */
 struct watch {
-	uint64_t ns, naps;
+	uint64_t ns, busy_ns;
+	long naps;
 };
 struct watch watch_begin(void);
 void watch_end(struct stage *st, const struct watch *w, const char *what);

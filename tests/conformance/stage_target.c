@@ -40,7 +40,9 @@ static void send_some(struct stage *st, struct shipment *s)
 {
 	struct watch w = watch_begin();
 
+	st->sending = true;
 	st->target->ops->send(st->target, &s->lent->batch);
+	st->sending = false;
 	watch_end(st, &w, "send()");
 }
 
@@ -78,9 +80,10 @@ static void judge(struct stage *st, const struct sent *x, const struct sb_result
 		violated(st, "item %s: a tail or a body of nothing", x->id);
 }
 
+/* Settling may send, but not from within send(): whoever called that goes on. */
 static void feed(struct stage *st)
 {
-	while (st->to_feed && st->phase == PHASE_OPEN && st->outstanding < st->target->concurrency) {
+	while (!st->sending && st->to_feed && st->phase == PHASE_OPEN && st->outstanding < st->target->concurrency) {
 		st->to_feed--;
 		stage_send(st, 1, sb_slice(NULL, 0));
 	}
@@ -241,10 +244,10 @@ void stage_arrived(struct stage *st, struct sb_slice text)
 		return;
 	if (i >= st->n_sent || !same(st, st->sent[i].event, text))
 		violated(st, "item %zu arrived otherwise than it was sent: %.*s", i, (int)SB_MIN(text.n, 200u), text.p);
-	else if (++st->sent[i].arrived > 1)
+	else if (++st->sent[i].arrived > 1 && !st->twice)
 		violated(st, "item %zu arrived twice", i);
 	else
-		st->arrived++;
+		st->arrived += st->sent[i].arrived == 1;
 }
 
 /* ------------------------------------------------------------------------------------------------ life */

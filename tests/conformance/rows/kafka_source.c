@@ -115,5 +115,6 @@ const struct row row_kafka_source = {
 	.wrong = wrong,
 	.make = make,
 	.unmake = unmake,
+	.slow_successor = true, /* on the mock cluster only after 45 s, the default of session.timeout.ms */
 	.source = &(const struct source_row){ .wrap = "@", .bad = bad, .waits = true, .offer = offer },
 };
