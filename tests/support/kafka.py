@@ -4,6 +4,9 @@
 The jars come from Maven Central by the user's own Maven settings, are kept in a cache folder (SB_KAFKA_CACHE, else
 XDG_CACHE_HOME/signalbox, else ~/.cache/signalbox), and are compared with broker/jars.sha256 at every use. Topics are made through
 librdkafka's admin calls and read with kcat: a Java tool takes seconds.
+
+For people and scripts:  kafka.py jars                        downloads what is missing
+                         kafka.py run [TOPIC[:PARTITIONS]...] a broker until SIGTERM; prints its address when it answers
 """
 import base64
 import collections
@@ -17,6 +20,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -381,3 +385,34 @@ class Admin:
         if not event or lib.rd_kafka_event_error(event):
             raise AssertionError(f"DeleteRecords: {lib.rd_kafka_event_error_string(event).decode() if event else 'no answer'}")
         lib.rd_kafka_event_destroy(event)
+
+
+# ------------------------------------------------------------------------------------------------ from a shell
+
+def run(topics):
+    """Until SIGTERM or SIGINT; what it was told to make is there when its address is printed."""
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit(0))
+    with Cluster() as broker:
+        for topic in topics:
+            name, _, partitions = topic.partition(":")
+            broker.create(name, int(partitions or 1))
+        print(broker.brokers[0], flush=True)
+        while True:
+            signal.pause()
+
+
+def main(words):
+    try:
+        if words[:1] == ["jars"]:
+            print(jars())
+        elif words[:1] == ["run"]:
+            run(words[1:])
+        else:
+            sys.exit(__doc__)
+    except (AssertionError, unittest.SkipTest, subprocess.CalledProcessError) as e:
+        sys.exit(f"kafka.py: {e}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
