@@ -25,6 +25,7 @@ enum ledger_fate {
 
 struct ledger_event {
 	unsigned n, times; /* fails this often, then succeeds */
+	unsigned bytes;    /* of padding */
 	const char *to, *first, *key;
 	uint64_t at_ns;    /* to be sent; those of the same moment are one group */
 	bool accepted, durable;

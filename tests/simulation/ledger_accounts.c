@@ -113,6 +113,8 @@ void ledger_check_all_ended(struct ledger *l)
 
 		if (!l->event[i].durable)
 			ledger_broken(l, "e%u was never taken in", l->event[i].n);
+		if (!l->event[i].accepted && !l->crashes)
+			ledger_broken(l, "e%u was taken in, and its sender was not told", l->event[i].n);
 		for (size_t k = 0; k < n; k++)
 			owed += check_way(l, &l->event[i], &way[k]);
 	}

@@ -5,42 +5,58 @@
 #include <string.h>
 
 #define MINUTE_NS (60 * SB_NS_PER_S)
-#define HOUR_NS (60 * MINUTE_NS)
 #define FOR_EVER 1000000
 
 /* ------------------------------------------------------------------------------------------------ events */
 
+/* Odd plays are long days: nothing is large, some things last. Even ones are busy mornings: journal segments come and go. */
+enum { LONG = 1, BUSY = 2 };
+
 struct kind {
-	const char *to, *first; /* what its first `least` to `most` attempts come to; "some": one or another, or nothing bad */
-	unsigned least, most, count, together;
-	uint64_t from_ns, until_ns;
+	unsigned days;
+	const char *to,
+		*first; /* what its first `least` to `most` attempts come to; "some": one or another, or nothing bad */
+	unsigned least, most, count, together, bytes;
+	unsigned from_min, until_min;
 };
 
 static const struct kind kinds[] = {
-	{ "quick", "-", 0, 0, 40, 1, 0, 8 * HOUR_NS },
-	{ "shaped", "-", 0, 0, 6, 1, 0, 8 * HOUR_NS },
-	{ "nobody", "-", 0, 0, 6, 1, 0, 8 * HOUR_NS },
-	{ "onward", "-", 0, 0, 5, 1, 0, 8 * HOUR_NS },
-	{ "work", "-", 0, 0, 10, 1, 0, 8 * HOUR_NS },
-	{ "work", "fails", 1, 6, 8, 2, 0, 8 * HOUR_NS },
-	{ "work", "hangs", 1, 2, 4, 1, 0, 8 * HOUR_NS },
-	{ "work", "dies", 1, 2, 4, 1, 0, 8 * HOUR_NS },
-	{ "work", "garbage", 1, 1, 2, 1, 0, 8 * HOUR_NS },
-	{ "work", "wrong-id", 1, 1, 2, 1, 0, 8 * HOUR_NS },
-	{ "work", "hangs-up", 1, 1, 2, 1, 0, 8 * HOUR_NS },
-	{ "fan", "fails", 1, 3, 4, 1, 0, 8 * HOUR_NS },
-	{ "shared", "some", 1, 1, 24, 6, HOUR_NS, 2 * HOUR_NS },
-	{ "shot", "fails", 0, 3, 4, 1, 0, 3 * HOUR_NS },
-	{ "doomed", "fails", FOR_EVER, FOR_EVER, 4, 1, 0, HOUR_NS },
-	{ "counted", "fails", FOR_EVER, FOR_EVER, 3, 1, 0, HOUR_NS },
-	{ "aged", "fails", FOR_EVER, FOR_EVER, 3, 1, 0, 4 * HOUR_NS },
-	{ "far", "-", 0, 0, 6, 1, 0, 6 * HOUR_NS },
-	{ "lost", "-", 0, 0, 3, 1, 0, 6 * HOUR_NS },
-	{ "ordered", "-", 0, 0, 30, 1, 0, 2 * HOUR_NS },
-	{ "ordered", "fails", 10, 12, 1, 1, 0, MINUTE_NS }, /* of key b */
-	{ "narrow", "fails", 3, 5, 12, 6, HOUR_NS, 3 * HOUR_NS },
-	{ "polite", "fails", 7, 9, 24, 3, HOUR_NS, 2 * HOUR_NS },
-	{ "strict", "rejects", 1, 1, 3, 1, 0, 8 * HOUR_NS },
+	{ LONG, "quick", "-", 0, 0, 40, 1, 0, 0, 480 },
+	{ LONG, "shaped", "-", 0, 0, 6, 1, 0, 0, 480 },
+	{ LONG, "nobody", "-", 0, 0, 6, 1, 0, 0, 480 },
+	{ LONG, "onward", "-", 0, 0, 5, 1, 0, 0, 480 },
+	{ LONG, "work", "-", 0, 0, 24, 12, 0, 0, 480 },
+	{ LONG, "work", "fails", 1, 6, 8, 2, 0, 0, 480 },
+	{ LONG, "work", "hangs", 1, 2, 4, 1, 0, 0, 480 },
+	{ LONG, "work", "dies", 1, 2, 4, 1, 0, 0, 480 },
+	{ LONG, "work", "garbage", 1, 1, 2, 1, 0, 0, 480 },
+	{ LONG, "work", "wrong-id", 1, 1, 2, 1, 0, 0, 480 },
+	{ LONG, "work", "hangs-up", 1, 1, 2, 1, 0, 0, 480 },
+	{ LONG, "fan", "fails", 1, 3, 4, 1, 0, 0, 480 },
+	{ LONG, "shared", "some", 1, 1, 24, 6, 0, 60, 120 },
+	{ LONG, "shot", "fails", 0, 3, 4, 1, 0, 0, 180 },
+	{ LONG, "doomed", "fails", FOR_EVER, FOR_EVER, 4, 1, 0, 0, 60 },
+	{ LONG, "counted", "fails", FOR_EVER, FOR_EVER, 3, 1, 0, 0, 60 },
+	{ LONG, "aged", "fails", FOR_EVER, FOR_EVER, 3, 1, 0, 0, 240 },
+	{ LONG, "far", "-", 0, 0, 6, 1, 0, 0, 360 },
+	{ LONG, "lost", "-", 0, 0, 3, 1, 0, 0, 360 },
+	{ LONG, "ordered", "-", 0, 0, 30, 1, 0, 0, 120 },
+	{ LONG, "ordered", "fails", 10, 12, 1, 1, 0, 0, 1 }, /* of key b */
+	{ LONG, "narrow", "fails", 3, 5, 12, 6, 0, 60, 180 },
+	{ LONG, "polite", "fails", 7, 9, 24, 3, 0, 60, 120 },
+	{ LONG, "strict", "rejects", 1, 1, 3, 1, 0, 0, 480 },
+	{ LONG, "picky", "rejects", 1, 1, 3, 1, 0, 0, 480 },
+	{ BUSY, "quick", "-", 0, 0, 60, 2, 50000, 0, 150 },
+	{ BUSY, "picky", "rejects", 1, 1, 40, 2, 40000, 0, 150 },
+	{ BUSY, "work", "-", 0, 0, 36, 12, 20000, 60, 90 },
+	{ BUSY, "shared", "some", 1, 1, 24, 6, 20000, 0, 30 },
+	{ BUSY, "ordered", "-", 0, 0, 40, 4, 20000, 60, 120 },
+	{ BUSY, "ordered", "fails", 10, 12, 1, 1, 0, 59, 60 },
+	{ BUSY, "far", "-", 0, 0, 30, 3, 20000, 60, 120 },
+	{ BUSY, "strict", "rejects", 1, 1, 3, 1, 20000, 0, 60 },
+	{ BUSY, "aged", "fails", FOR_EVER, FOR_EVER, 3, 1, 20000, 60, 120 },
+	{ BUSY, "onward", "-", 0, 0, 5, 1, 20000, 0, 150 },
+	{ BUSY, "nobody", "-", 0, 0, 5, 1, 20000, 0, 150 },
 };
 
 static int by_time(const void *a, const void *b)
@@ -60,7 +76,8 @@ static void add_kind(struct play *p, const struct kind *k)
 		struct ledger_event *ev;
 
 		if (i % k->together == 0)
-			at = k->from_ns + sb_rand_below(&p->rand, k->until_ns - k->from_ns);
+			at = k->from_min * MINUTE_NS +
+			     sb_rand_below(&p->rand, (k->until_min - k->from_min) * MINUTE_NS);
 		l->event = sb_xrealloc(l->event, (l->n_events + 1) * sizeof(*ev));
 		ev = &l->event[l->n_events];
 		*ev = (struct ledger_event){
@@ -70,16 +87,21 @@ static void add_kind(struct play *p, const struct kind *k)
 			ev->first = some[sb_rand_below(&p->rand, SB_LEN(some))];
 		if (strcmp(ev->first, "-") != 0)
 			ev->times = k->least + (unsigned)sb_rand_below(&p->rand, k->most - k->least + 1);
+		ev->bytes = k->bytes ? (unsigned)sb_rand_below(&p->rand, k->bytes) : 0;
 		ev->key = k->least == 10 ? "b" : keys[sb_rand_below(&p->rand, SB_LEN(keys))];
 	}
 }
 
 void play_init(struct play *p, struct ledger *l, uint64_t play, uint64_t seed)
 {
+	unsigned day = play % 2 ? LONG : BUSY;
+
 	p->ledger = l;
+	p->far_is_back_ns = l->begin_ns + (day == LONG ? 300 : 130) * MINUTE_NS;
 	sb_rand_seed(&p->rand, play);
 	for (size_t i = 0; i < SB_LEN(kinds); i++)
-		add_kind(p, &kinds[i]);
+		if (kinds[i].days & day)
+			add_kind(p, &kinds[i]);
 	qsort(l->event, l->n_events, sizeof(*l->event), by_time);
 	for (size_t i = 0; i < l->n_events; i++)
 		l->event[i].n = (unsigned)i;
@@ -107,6 +129,7 @@ static const struct {
 	{ "far", { { "far", "far" } }, 1 },
 	{ "lost", { { "lost", "lost" } }, 1 },
 	{ "ordered", { { "ordered", "ordered" } }, 1 },
+	{ "picky", { { "picky", "picky" } }, 1 },
 	{ "narrow", { { "narrow", "narrow" } }, 1 },
 	{ "polite", { { "polite", "polite" } }, 1 },
 	{ "strict",
@@ -130,6 +153,7 @@ static const struct {
 	enum ledger_fate fate;
 } fates[] = {
 	{ "strict", FATE_REJECTED },
+	{ "picky", FATE_REJECTED },
 	{ "doomed", FATE_EXHAUSTED },
 	{ "counted", FATE_COUNT },
 	{ "aged", FATE_AGE },
@@ -156,7 +180,7 @@ struct sb_fake_act play_start(struct play *p, const char *command)
 {
 	struct sb_fake_act act = { .what = SB_FAKE_STARTS, .after_ns = some_ms(p, 200) };
 
-	bool back = p->ledger->clock->mono >= p->ledger->begin_ns + PLAY_FAR_IS_BACK_NS;
+	bool back = p->ledger->clock->mono >= p->far_is_back_ns;
 
 	if (strcmp(command, "lost") == 0 || (strcmp(command, "far") == 0 && !back))
 		act.what = SB_FAKE_CANNOT_START;
@@ -181,8 +205,7 @@ static const struct {
 
 struct sb_fake_act play_request(struct play *p, const struct ledger_delivery *d, unsigned attempt)
 {
-	static const enum sb_fake_deed fine[] = { SB_FAKE_OK, SB_FAKE_OK, SB_FAKE_OK, SB_FAKE_OK_AND_DIES,
-		SB_FAKE_MUTTERS };
+	static const enum sb_fake_deed fine[] = { SB_FAKE_OK, SB_FAKE_OK, SB_FAKE_MUTTERS, SB_FAKE_FLOODS };
 	struct sb_fake_act act = { .after_ns = some_ms(p, 20) };
 
 	act.what = strcmp(d->target, "work") == 0 ? (int)fine[sb_rand_below(&p->rand, SB_LEN(fine))] : SB_FAKE_OK;

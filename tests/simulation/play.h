@@ -7,11 +7,10 @@
 #include "tests/support/fakeprocs.h"
 
 /* The play: which events come when, what the workers do with them, and how each must end. */
-#define PLAY_FAR_IS_BACK_NS (5 * 3600 * SB_NS_PER_S) /* from the beginning: until then the target `far` cannot be reached */
-
 struct play {
 	struct sb_rand rand;
 	struct ledger *ledger;
+	uint64_t far_is_back_ns; /* until then the target `far` cannot be reached */
 };
 
 /* Writes the events into the ledger, in the order of their time. `seed` decides how workers start and how long they take. */

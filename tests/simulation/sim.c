@@ -42,13 +42,24 @@ static struct sb_fake_act on_request(void *arg, const struct sb_fake_request *rq
 	return play_request(&s->play, d, attempt);
 }
 
+static void check_limits(struct sim *s, const struct sb_target_slot *slot)
+{
+	struct sb_dispatch_stats st;
+
+	sb_dispatch_get_stats(slot->dispatch, &st);
+	if (st.in_flight > slot->policy.concurrency)
+		ledger_broken(&s->ledger, "%" PRIu64 " attempts at once at '%s'", st.in_flight, slot->name);
+	s->backlogs += st.backlog;
+}
+
 /* Stands between the connectors and the dispatch, and hears how each attempt ended. */
 static void on_settle(struct sb_target *t, struct sb_batch *b, size_t i, const struct sb_result *r)
 {
 	struct sim *s = SB_CONTAINER(((struct sb_target_slot *)t->owner)->core, struct sim, core);
 
 	ledger_settled(&s->ledger, SB_CONTAINER(b, struct sb_delivery, batch), r);
-	s->settle(t, b, i, r);
+	s->settle(t, b, i, r); /* which fills the place at once */
+	check_limits(s, t->owner);
 }
 
 /* ------------------------------------------------------------------------------------------------ turns */
@@ -158,8 +169,6 @@ static void check_target(struct sim *s, const struct sb_target_slot *t, uint64_t
 	if (thinks != owed || st.unreadable)
 		ledger_broken(&s->ledger, "'%s' thinks that it owes %" PRIu64 " deliveries, it owes %" PRIu64, t->name,
 			thinks, owed);
-	if (st.in_flight > t->policy.concurrency)
-		ledger_broken(&s->ledger, "%" PRIu64 " attempts at once at '%s'", st.in_flight, t->name);
 }
 
 /* With nothing on its way, what the broker thinks that it owes is what the disk says; limits hold at every moment. */

@@ -45,6 +45,7 @@ struct sim {
 	struct sb_watchdisk watch;
 	const struct sb_config *config;
 	uint64_t disk_busy_until_ns, steps;
+	uint64_t backlogs;             /* attempts that ended while their target's backlog did not fit in memory */
 	unsigned n_shards;
 	struct sim_group *group;
 	size_t n_groups;

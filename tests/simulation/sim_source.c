@@ -7,7 +7,7 @@
 #include <inttypes.h>
 
 #define SEND_AGAIN_NS (60 * SB_NS_PER_S)
-#define GROUP_MAX 8
+#define GROUP_MAX 12
 
 static int source_open(struct sb_source *src, struct sb_err *err)
 {
@@ -60,27 +60,37 @@ static const struct sb_connector simulated = {
 extern const struct sb_connector sb_connector_bus;
 const struct sb_connector *const sb_connectors[] = { &simulated, &sb_connector_function, &sb_connector_bus, NULL };
 
+static void write_detail(const struct ledger_event *ev, struct sb_buf *out)
+{
+	sb_buf_addf(out, "{\"n\":%u,\"to\":\"%s\",\"key\":\"%s\",\"first\":\"%s\",\"times\":%u,\"pad\":\"", ev->n,
+		ev->to, ev->key, ev->first, ev->times);
+	for (unsigned i = 0; i < ev->bytes; i++)
+		sb_buf_addc(out, (char)('a' + i % 26));
+	sb_buf_adds(out, "\"}");
+	memset(sb_buf_reserve(out, SB_JSON_PAD), 0, SB_JSON_PAD);
+}
+
 static struct sb_event *build(struct sb_source *src, const struct ledger_event *ev)
 {
 	struct sb_event_spec spec;
 	struct sb_tape_buf tape = { 0 };
 	struct sb_json_fault fault;
-	char text[256 + SB_JSON_PAD] = "";
+	struct sb_buf text = SB_BUF(1u << 20);
 	struct sb_event *ret;
 	struct sb_tape t;
 	struct sb_err err;
-	int n = snprintf(text, 256, "{\"n\":%u,\"to\":\"%s\",\"key\":\"%s\",\"first\":\"%s\",\"times\":%u}", ev->n,
-		ev->to, ev->key, ev->first, ev->times);
 
 	sb_source_spec(src, &spec);
-	assert_int_equal(sb_json_scan(text, (size_t)n, &SB_JSON_LIMITS, &tape, &fault), 0);
-	t = sb_tape_of(text, &tape);
+	write_detail(ev, &text);
+	assert_int_equal(sb_json_scan(text.p, text.len, &SB_JSON_LIMITS, &tape, &fault), 0);
+	t = sb_tape_of(text.p, &tape);
 	spec.source.s = SB_SLICE("com.shop");
 	spec.detail_type.s = SB_SLICE("Simulated");
 	spec.tape = &t;
 	if (sb_event_build(&spec, sb_source_max_event(src), &ret, &err) < 0)
 		fail_msg("%s", err.msg);
 	sb_tape_buf_done(&tape);
+	sb_buf_done(&text);
 	return ret;
 }
 
