@@ -48,7 +48,7 @@ void ledger_broken(struct ledger *l, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	print_error("%.*s\n", (int)(l->trace.len - from), l->trace.p + from);
+	fwrite(l->trace.p + from, 1, l->trace.len - from, stderr);
 	fail_msg("%s: %s", l->where, what);
 	abort(); /* never reached: cmocka jumps away, but does not say so */
 }
@@ -76,7 +76,7 @@ struct ledger_delivery *ledger_by_id(struct ledger *l, struct sb_slice id)
 static struct ledger_delivery *by_number(struct ledger *l, uint64_t dno)
 {
 	for (size_t i = 0; i < l->n_deliveries; i++)
-		if (l->delivery[i].dno == dno)
+		if (dno && l->delivery[i].dno == dno)
 			return &l->delivery[i];
 	ledger_broken(l, "the disk has a record of delivery %" PRIu64 ", which nobody owes", dno);
 }
@@ -115,8 +115,17 @@ static const struct sb_target_policy *policy_of(const struct ledger *l, const st
 
 /* ------------------------------------------------------------------------------------------------ the disk: events */
 
-static struct ledger_delivery *owe(
-	struct ledger *l, const struct sb_event_view *v, const struct sb_owed_view *o, unsigned ordinal)
+static struct ledger_delivery *add_delivery(struct ledger *l)
+{
+	if (l->n_deliveries == l->cap) {
+		l->cap = l->cap ? 2 * l->cap : 256;
+		l->delivery = sb_xrealloc(l->delivery, l->cap * sizeof(*l->delivery));
+	}
+	return &l->delivery[l->n_deliveries++];
+}
+
+/* One that is owed by a record. It may have been tried already: then its source holds it. */
+static void owe(struct ledger *l, const struct sb_event_view *v, const struct sb_owed_view *o, unsigned ordinal)
 {
 	char id[SB_UUID_TEXT + 12], receipt[SB_UUID_TEXT + 1];
 	struct ledger_delivery *d;
@@ -124,23 +133,23 @@ static struct ledger_delivery *owe(
 	sb_uuid_format(&v->receipt, receipt);
 	snprintf(id, sizeof(id), "%s.%u", receipt, ordinal);
 	d = ledger_by_id(l, sb_slice_str(id));
-	if (!d && l->n_deliveries == l->cap) {
-		l->cap = l->cap ? 2 * l->cap : 256;
-		l->delivery = sb_xrealloc(l->delivery, l->cap * sizeof(*d));
-	}
-	if (!d)
-		d = &l->delivery[l->n_deliveries++];
-	else if (d->durable)
+	if (d && d->durable)
 		ledger_broken(
 			l, "two deliveries have the id %s: to %s and to %.*s", id, d->target, SB_SLICE_ARG(o->target));
-	*d = (struct ledger_delivery){ .ev = event_of(l, v->json),
-		.rule = sb_name(o->rule),
-		.target = sb_name(o->target),
-		.origin = sb_name(v->origin),
-		.received_ms = v->received_ms,
-		.letter = o->flags & SB_OWED_FINAL };
-	memcpy(d->id, id, sizeof(id));
-	return d;
+	if (d && d->held && (!sb_slice_eq_str(o->target, d->target) || !sb_slice_eq_str(o->rule, d->rule)))
+		ledger_broken(l, "%s is recorded as owed to %.*s by %.*s", ledger_label(d), SB_SLICE_ARG(o->target),
+			SB_SLICE_ARG(o->rule));
+	if (!d || !d->held) {
+		d = d ? d : add_delivery(l);
+		*d = (struct ledger_delivery){ .ev = event_of(l, v->json),
+			.rule = sb_name(o->rule),
+			.target = sb_name(o->target),
+			.origin = sb_name(v->origin),
+			.received_ms = v->received_ms,
+			.letter = o->flags & SB_OWED_FINAL };
+		memcpy(d->id, id, sizeof(id));
+	}
+	d->dno = v->first_dno + ordinal;
 }
 
 /* The number of a frame that the writer has stamped stands before its payload. */
@@ -152,11 +161,35 @@ static uint64_t seq_of(struct sb_slice payload)
 	return le64toh(seq);
 }
 
+static void add_record(struct ledger *l, const struct ledger_record *r, const struct sb_uuid *receipt)
+{
+	l->record = sb_xrealloc(l->record, (l->n_records + 1) * sizeof(*l->record));
+	l->record[l->n_records] = *r;
+	sb_uuid_format(receipt, l->record[l->n_records++].receipt);
+}
+
+/* With a DIRECT record its deliveries are on the disk for the first time, and have their end. */
+static void deliver_direct(struct ledger *l, const struct ledger_record *r)
+{
+	for (size_t i = 0; i < l->n_deliveries; i++) {
+		struct ledger_delivery *d = &l->delivery[i];
+
+		if (strncmp(d->id, r->receipt, SB_UUID_TEXT) == 0) {
+			d->durable = true;
+			d->end = d->maybe_end = d->durable_end = END_DELIVERED;
+		}
+	}
+}
+
 static void record_durable(struct ledger *l, struct ledger_record *r)
 {
 	r->durable = r->ev->durable = true;
 	l->events++;
 	l->unmatched += r->n_owed == 0;
+	if (r->direct) {
+		deliver_direct(l, r);
+		ledger_say(l, "recorded e%u", r->ev->n);
+	}
 }
 
 static void event_written(struct ledger *l, struct sb_slice payload)
@@ -168,10 +201,20 @@ static void event_written(struct ledger *l, struct sb_slice payload)
 	if (sb_event_view(payload, &v) < 0)
 		ledger_broken(l, "an EVENT record on the disk cannot be read");
 	for (struct sb_slice owed = v.owed; sb_owed_next(&owed, &o) == 1; ordinal++)
-		owe(l, &v, &o, ordinal)->dno = v.first_dno + ordinal;
-	l->record = sb_xrealloc(l->record, (l->n_records + 1) * sizeof(*l->record));
-	l->record[l->n_records++] =
-		(struct ledger_record){ event_of(l, v.json), seq_of(payload), v.first_dno, v.n_owed, false };
+		owe(l, &v, &o, ordinal);
+	add_record(l,
+		&(struct ledger_record){ .ev = event_of(l, v.json),
+			.seq = seq_of(payload),
+			.first_dno = v.first_dno,
+			.n_owed = v.n_owed },
+		&v.receipt);
+}
+
+static void records_durable(struct ledger *l, uint64_t seq)
+{
+	for (size_t i = 0; i < l->n_records; i++)
+		if (l->record[i].seq == seq)
+			record_durable(l, &l->record[i]);
 }
 
 static void event_durable(struct ledger *l, struct sb_slice payload)
@@ -187,9 +230,50 @@ static void event_durable(struct ledger *l, struct sb_slice payload)
 		d->durable_ns = l->clock->mono;
 		ledger_say(l, "owed %s by rule %s", ledger_label(d), d->rule);
 	}
-	for (size_t i = 0; i < l->n_records; i++)
-		if (l->record[i].seq == seq)
-			record_durable(l, &l->record[i]);
+	records_durable(l, seq);
+}
+
+/* ------------------------------------------------------------------------------------------------ the disk: direct */
+
+static struct ledger_event *handed_event(struct ledger *l, const char *receipt)
+{
+	for (size_t i = 0; i < l->n_events; i++)
+		if (strcmp(l->event[i].receipt, receipt) == 0)
+			return &l->event[i];
+	ledger_broken(l, "a DIRECT record of an event that nobody has handed over: %s", receipt);
+}
+
+static void check_direct(struct ledger *l, const struct sb_direct_view *v, const char *receipt)
+{
+	struct sb_direct_done_view done;
+	uint32_t n = 0;
+
+	for (struct sb_slice rest = v->done; sb_direct_next(&rest, &done) == 1; n++) {
+		char id[SB_UUID_TEXT + 12];
+		const struct ledger_delivery *d;
+
+		snprintf(id, sizeof(id), "%s.%u", receipt, n);
+		d = ledger_by_id(l, sb_slice_str(id));
+		if (!d || d->end != END_DELIVERED || !sb_slice_eq_str(done.target, d->target) ||
+			!sb_slice_eq_str(done.rule, d->rule) || done.attempts != d->ev->times + 1)
+			ledger_broken(l, "a DIRECT record says that %s was delivered after %u attempts",
+				d ? ledger_label(d) : id, done.attempts);
+	}
+}
+
+static void direct_written(struct ledger *l, struct sb_slice payload)
+{
+	char receipt[SB_UUID_TEXT + 1];
+	struct sb_direct_view v;
+
+	if (sb_direct_view(payload, &v) < 0)
+		ledger_broken(l, "a DIRECT record on the disk cannot be read");
+	sb_uuid_format(&v.receipt, receipt);
+	check_direct(l, &v, receipt);
+	add_record(l,
+		&(struct ledger_record){
+			.ev = handed_event(l, receipt), .seq = seq_of(payload), .n_owed = v.n, .direct = true },
+		&v.receipt);
 }
 
 /* ------------------------------------------------------------------------------------------------ the disk: outcomes */
@@ -222,7 +306,8 @@ static void attempt_written(struct ledger *l, struct sb_slice payload, bool dura
 	if (sb_attempt_view(payload, &r) < 0)
 		ledger_broken(l, "an ATTEMPT record on the disk cannot be read");
 	d = by_number(l, r.dno);
-	if (r.attempts != (durable ? d->durable_tries : d->maybe_tries) + 1)
+	/* attempts that were made before the event was on the disk are told by the first record after it */
+	if (d->held ? r.attempts <= d->durable_tries : r.attempts != (durable ? d->durable_tries : d->maybe_tries) + 1)
 		ledger_broken(
 			l, "%s: attempt %u was recorded after attempt %u", ledger_label(d), r.attempts, d->maybe_tries);
 	if (!durable) {
@@ -337,6 +422,10 @@ static void records(struct ledger *l, uint64_t off, struct sb_slice bytes, bool 
 			event_durable(l, f.payload);
 		else if (f.type == SB_REC_EVENT)
 			event_written(l, f.payload);
+		else if (f.type == SB_REC_DIRECT && durable)
+			records_durable(l, seq_of(f.payload));
+		else if (f.type == SB_REC_DIRECT)
+			direct_written(l, f.payload);
 		else if (f.type == SB_REC_ATTEMPT)
 			attempt_written(l, f.payload, durable);
 		else if (f.type == SB_REC_RESULT)
@@ -368,12 +457,52 @@ void ledger_accepted(struct ledger *l, struct ledger_event *ev)
 	ledger_say(l, "accepted e%u", ev->n);
 }
 
+void ledger_handed(struct ledger *l, struct ledger_event *ev, const struct sb_uuid *receipt)
+{
+	const struct play_way *way;
+	size_t n = play_ways(ev->to, &way);
+	unsigned ordinal = 0;
+
+	sb_uuid_format(receipt, ev->receipt);
+	for (size_t i = 0; i < n; i++) {
+		struct ledger_delivery *d;
+
+		if (play_comes_later(&way[i]))
+			continue;
+		d = add_delivery(l);
+		*d = (struct ledger_delivery){ .ev = ev,
+			.rule = sb_name_str(way[i].rule),
+			.target = sb_name_str(way[i].target),
+			.origin = sb_name_str("stream"),
+			.received_ms = sb_wall_ms(&l->clock->clock),
+			.held = true,
+			.durable_ns = l->clock->mono };
+		snprintf(d->id, sizeof(d->id), "%s.%u", ev->receipt, ordinal++);
+	}
+}
+
+/* Its source forgets it: by then the disk must have its outcomes, or the event itself. */
+void ledger_settled_at_source(struct ledger *l, struct ledger_event *ev)
+{
+	bool known = false;
+
+	if (l->deaf)
+		return;
+	for (size_t i = 0; i < l->n_records; i++)
+		known = known || (l->record[i].durable && strcmp(l->record[i].receipt, ev->receipt) == 0);
+	if (!known || ev->settled)
+		ledger_broken(
+			l, "e%u was settled at its source %s", ev->n, known ? "twice" : "before it was on the disk");
+	ev->settled = true;
+	ledger_say(l, "settled e%u", ev->n);
+}
+
 static void check_order(struct ledger *l, const struct ledger_delivery *d)
 {
 	for (size_t i = 0; i < l->n_deliveries; i++) {
 		const struct ledger_delivery *o = &l->delivery[i];
 
-		if (o->target == d->target && o->dno < d->dno && o->end == END_OPEN &&
+		if (o->target == d->target && o->dno && o->dno < d->dno && o->end == END_OPEN &&
 			strcmp(o->ev->key, d->ev->key) == 0)
 			ledger_broken(l, "%s of key %s overtook %s", ledger_label(d), d->ev->key, ledger_label(o));
 	}
@@ -392,7 +521,7 @@ static void check_moment(struct ledger *l, const struct ledger_delivery *d, unsi
 	if (attempt > 1 && attempt == d->durable_tries + 1 && now < d->due_ms)
 		ledger_broken(
 			l, "%s: attempt %u began %" PRIu64 " ms early", ledger_label(d), attempt, d->due_ms - now);
-	if (attempt > 1 && attempt == d->durable_tries + 1 && now > d->due_ms + LATE_MS &&
+	if (attempt > 1 && attempt == d->durable_tries + 1 && now > SB_MAX(d->due_ms, l->life.began_ms) + LATE_MS &&
 		(fate == FATE_EXHAUSTED || fate == FATE_COUNT || fate == FATE_AGE))
 		ledger_broken(l, "%s: attempt %u began %" PRIu64 " ms late", ledger_label(d), attempt, now - d->due_ms);
 	if (free_way && attempt == 1 && !l->crashes && !l->restarts &&
@@ -407,7 +536,7 @@ struct ledger_delivery *ledger_request(
 	struct ledger_delivery *d = id.n ? ledger_by_id(l, id) : by_text(l, text);
 	unsigned attempt;
 
-	if (!d || !d->durable)
+	if (!d || !(d->durable || d->held))
 		ledger_broken(l, "a worker got what is not on the disk: %.*s", SB_SLICE_ARG(text));
 	attempt = id.n ? (unsigned)number_behind(text, "\"attempt\":") : d->tries + 1;
 	if (d->end != END_OPEN)
@@ -428,7 +557,7 @@ void ledger_settled(struct ledger *l, const struct sb_delivery *dl, const struct
 	if (l->deaf)
 		return;
 	d = ledger_by_id(l, sb_slice_str(dl->id));
-	if (!d || !d->durable || d->dno != dl->handover.dno)
+	if (!d || !(d->durable || d->held) || (dl->handover.dno && d->dno != dl->handover.dno))
 		ledger_broken(l, "%s was attempted, but is not on the disk", dl->id);
 	if (r->outcome == SB_DELIVERED || r->outcome == SB_RETRY || r->outcome == SB_REJECTED)
 		d->tries++;
@@ -460,9 +589,11 @@ static void recover_delivery(struct ledger *l, struct ledger_delivery *d, const 
 	}
 	if (d->durable_end != END_OPEN)
 		ledger_broken(l, "%s had its outcome on the disk, and is owed again", ledger_label(d));
-	if (tries < d->durable_tries || tries > d->maybe_tries)
-		ledger_broken(l, "%s goes on after %u attempts; on the disk were %u, perhaps %u", ledger_label(d),
-			tries, d->durable_tries, d->maybe_tries);
+	if (tries < d->durable_tries || tries > d->maybe_tries || (l->clean && tries != d->tries))
+		ledger_broken(l, "%s goes on after %u attempts of %u; on the disk were %u, perhaps %u", ledger_label(d),
+			tries, d->tries, d->durable_tries, d->maybe_tries);
+	if (l->clean && d->end != END_OPEN)
+		ledger_broken(l, "%s had its end before a clean stop, and is owed after it", ledger_label(d));
 	if (tries != d->durable_tries)
 		d->due_ms = a->due_wall_ms;
 	d->tries = d->durable_tries = tries;
@@ -470,41 +601,61 @@ static void recover_delivery(struct ledger *l, struct ledger_delivery *d, const 
 }
 
 /*
- * Which of the records that were on their way are there. One that owes something took delivery numbers; whether others are
- * can only be told by their count: they were in one group.
+ * Which of the records that were on their way are there. One that owes something took delivery numbers. The others can only
+ * be told by the count of all: they were in one group.
  */
-static void recover_records(struct ledger *l, const struct sb_recovery *rec, uint64_t unmatched)
+static void recover_records(struct ledger *l, const struct sb_recovery *rec, uint64_t events)
 {
-	bool others = unmatched != l->unmatched;
+	uint64_t sure = 0;
 	size_t kept = 0;
+	bool others;
 
 	for (size_t i = 0; i < l->n_records; i++) {
 		struct ledger_record *r = &l->record[i];
 
-		if (!r->durable && (r->n_owed ? r->first_dno < rec->next_dno : others))
-			record_durable(l, r);
-		else if (r->durable && r->seq >= rec->next_seq)
+		if (r->durable && r->seq >= rec->next_seq)
 			ledger_broken(l, "e%u was lost", r->ev->n);
+		if (!r->durable && r->n_owed && !r->direct && r->first_dno < rec->next_dno)
+			record_durable(l, r);
+		sure += r->durable;
+	}
+	others = events != sure;
+	for (size_t i = 0; i < l->n_records; i++) {
+		struct ledger_record *r = &l->record[i];
+
+		if (!r->durable && others && (r->direct || !r->n_owed))
+			record_durable(l, r);
 		if (r->durable)
 			l->record[kept++] = *r;
 	}
 	l->n_records = kept;
 }
 
-void ledger_recovered(struct ledger *l, const struct sb_recovery *rec, uint64_t unmatched)
+/* One that only memory had: its source has it still, and hands it over again. */
+static bool is_forgotten(struct ledger *l, const struct ledger_delivery *d, const struct sb_recovery *rec)
+{
+	if (d->durable || (d->dno && d->dno < rec->next_dno))
+		return false;
+	if (l->clean && d->end == END_DELIVERED)
+		ledger_broken(l, "%s was delivered, and will be again after a clean stop", ledger_label(d));
+	return true; /* perhaps it was written; but never acknowledged */
+}
+
+void ledger_recovered(struct ledger *l, const struct sb_recovery *rec, uint64_t events)
 {
 	size_t kept = 0;
 
-	recover_records(l, rec, unmatched);
+	recover_records(l, rec, events);
 	for (size_t i = 0; i < l->n_deliveries; i++) {
 		struct ledger_delivery *d = &l->delivery[i];
 
-		if (!d->durable && d->dno >= rec->next_dno)
-			continue; /* written, never acknowledged, gone */
+		if (is_forgotten(l, d, rec))
+			continue;
 		if (d->dno >= rec->next_dno)
 			ledger_broken(l, "%s was lost", ledger_label(d));
 		d->durable = true;
-		recover_delivery(l, d, rec);
+		if (d->dno)
+			recover_delivery(l, d, rec);
 		d->maybe_tries = d->durable_tries;
 		d->maybe_end = d->durable_end;
 		d->asked_attempt = 0;
@@ -512,4 +663,6 @@ void ledger_recovered(struct ledger *l, const struct sb_recovery *rec, uint64_t 
 	}
 	l->n_deliveries = kept;
 	l->life.delivered = l->life.dead = 0;
+	l->life.began_ms = sb_wall_ms(&l->clock->clock);
+	l->clean = false;
 }

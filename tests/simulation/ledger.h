@@ -28,7 +28,9 @@ struct ledger_event {
 	unsigned bytes;    /* of padding */
 	const char *to, *first, *key;
 	uint64_t at_ns;    /* to be sent; those of the same moment are one group */
-	bool accepted, durable;
+	bool held;         /* its source keeps it until it is settled, else it is acknowledged once durable */
+	bool accepted, durable, settled;
+	char receipt[SB_UUID_TEXT + 1]; /* of the last time that it was handed over */
 };
 
 /* One EVENT record: an event that was sent, or one that came of it over a bus or as a dead letter. */
@@ -36,7 +38,9 @@ struct ledger_record {
 	struct ledger_event *ev;
 	uint64_t seq, first_dno;
 	uint32_t n_owed;
+	bool direct; /* delivered while its source held it: a DIRECT record, which owes nothing */
 	bool durable;
+	char receipt[SB_UUID_TEXT + 1];
 };
 
 struct ledger_delivery {
@@ -44,7 +48,8 @@ struct ledger_delivery {
 	const char *rule, *target, *origin; /* interned */
 	char id[SB_UUID_TEXT + 12];
 	uint64_t dno, received_ms, durable_ns;
-	bool durable;                      /* its event is */
+	bool durable;                      /* its event is, or its outcome */
+	bool held;                         /* its event was handed over: it may be tried from memory */
 	enum ledger_end end, maybe_end, durable_end;
 	/* Attempts that were counted: in memory, in records that were written, in records that were synced. */
 	unsigned tries, maybe_tries, durable_tries;
@@ -66,21 +71,28 @@ struct ledger {
 	struct ledger_record *record;
 	size_t n_records;
 	struct sb_buf trace;
+	bool clean;         /* the next life follows a clean stop */
 	bool deaf;          /* the broker is being taken down after a crash: nothing that it does counts */
 	unsigned crashes, restarts;
 	char where[160];    /* for failures: seed, shards */
 	/* Durable records since the first start, and outcomes in this life. */
 	uint64_t events, unmatched, letters_kept;
 	struct {
-		uint64_t delivered, dead;
+		uint64_t delivered, dead, began_ms;
 	} life;
 	/* Back-off at the cap, over all: is it even in 0 .. cap? */
 	uint64_t capped, capped_low, capped_high;
 };
 
-static inline bool ledger_owes(const struct ledger_delivery *d)
+/* By the journal; by the dispatch. */
+static inline bool ledger_recorded(const struct ledger_delivery *d)
 {
 	return d->durable && d->end == END_OPEN;
+}
+
+static inline bool ledger_owes(const struct ledger_delivery *d)
+{
+	return (d->durable || d->held) && d->end == END_OPEN;
 }
 
 void ledger_done(struct ledger *l);
@@ -95,13 +107,15 @@ void ledger_written(void *arg, uint64_t off, struct sb_slice bytes);
 void ledger_durable(void *arg, uint64_t off, struct sb_slice bytes);
 /* From the source. */
 void ledger_accepted(struct ledger *l, struct ledger_event *ev);
+void ledger_handed(struct ledger *l, struct ledger_event *ev, const struct sb_uuid *receipt);
+void ledger_settled_at_source(struct ledger *l, struct ledger_event *ev);
 /* From the workers. id n 0: an exec command, known by what it was given. */
 struct ledger_delivery *ledger_request(struct ledger *l, struct sb_slice id, struct sb_slice text, unsigned *ret_attempt);
 /* From the dispatch, before it has acted on it. */
 void ledger_settled(struct ledger *l, const struct sb_delivery *dl, const struct sb_result *r);
 
-/* What the next life found on the disk, and how many events that nobody wanted an audit counts there. */
-void ledger_recovered(struct ledger *l, const struct sb_recovery *rec, uint64_t unmatched);
+/* What the next life found on the disk, and how many events an audit counts there. */
+void ledger_recovered(struct ledger *l, const struct sb_recovery *rec, uint64_t events);
 
 /* What may be asked and compared. */
 bool ledger_owes_any(const struct ledger *l);

@@ -68,7 +68,10 @@ void ledger_check_letter(struct ledger *l, const struct sb_letter *letter)
 
 /* ------------------------------------------------------------------------------------------------ the end */
 
-/* The delivery of an event on one way, and how many there are: one, but an event may cross to a bus once more for each crash. */
+/*
+ * The delivery of an event on one way, and how many there are: one, but for each crash an event may cross to a bus once more,
+ * and be handed over once more by a source that had not heard of its settlement.
+ */
 static const struct ledger_delivery *find_way(
 	struct ledger *l, const struct ledger_event *ev, const struct play_way *way, unsigned *n)
 {
@@ -83,7 +86,7 @@ static const struct ledger_delivery *find_way(
 			++*n;
 		}
 	}
-	if (!found || (*n > 1 && (*n > l->crashes + 1 || strcmp(way->rule, "arrived") != 0)))
+	if (!found || (*n > 1 && (*n > l->crashes + 1 || !(ev->held || strcmp(way->rule, "arrived") == 0))))
 		ledger_broken(l, "e%u is owed to %s by rule %s %u times", ev->n, way->target, way->rule, *n);
 	return found;
 }
@@ -113,7 +116,9 @@ void ledger_check_all_ended(struct ledger *l)
 
 		if (!l->event[i].durable)
 			ledger_broken(l, "e%u was never taken in", l->event[i].n);
-		if (!l->event[i].accepted && !l->crashes)
+		if (l->event[i].held && !l->event[i].settled)
+			ledger_broken(l, "e%u was never settled at its source", l->event[i].n);
+		if (!l->event[i].held && !l->event[i].accepted && !l->crashes)
 			ledger_broken(l, "e%u was taken in, and its sender was not told", l->event[i].n);
 		for (size_t k = 0; k < n; k++)
 			owed += check_way(l, &l->event[i], &way[k]);

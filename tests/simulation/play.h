@@ -21,6 +21,7 @@ struct sb_fake_act play_request(struct play *p, const struct ledger_delivery *d,
 struct play_way {
 	const char *rule, *target;
 };
+bool play_comes_later(const struct play_way *way); /* of another: over a bus, or as its dead letter */
 size_t play_ways(const char *to, const struct play_way **ret);
 enum ledger_fate play_fate(const char *target);
 

@@ -175,7 +175,7 @@ static void check_target(struct sim *s, const struct sb_target_slot *t, uint64_t
 static void check_accounts(struct sim *s)
 {
 	struct ledger *l = &s->ledger;
-	uint64_t owed[TARGETS_MAX] = { 0 }, all_owed = 0;
+	uint64_t owed[TARGETS_MAX] = { 0 }, recorded = 0;
 	struct sb_dispatch_stats sum = { 0 };
 	struct sb_journal_stats j;
 
@@ -184,16 +184,16 @@ static void check_accounts(struct sim *s)
 	for (size_t i = 0; i < l->n_deliveries; i++)
 		if (ledger_owes(&l->delivery[i])) {
 			owed[target_number(s, l->delivery[i].target)]++;
-			all_owed++;
+			recorded += ledger_recorded(&l->delivery[i]);
 		}
 	for (size_t i = 0; i < s->slots.n_targets; i++)
 		check_target(s, s->slots.target[i], owed[i], &sum);
 	sb_journal_get_stats(s->core.journal, &j);
-	if (sum.delivered != l->life.delivered || sum.dead != l->life.dead || j.outstanding != all_owed)
+	if (sum.delivered != l->life.delivered || sum.dead != l->life.dead || j.outstanding != recorded)
 		ledger_broken(l,
 			"%" PRIu64 " delivered, %" PRIu64 " dead, %" PRIu64 " owed are counted; it is %" PRIu64
 			", %" PRIu64 ", %" PRIu64,
-			sum.delivered, sum.dead, j.outstanding, l->life.delivered, l->life.dead, all_owed);
+			sum.delivered, sum.dead, j.outstanding, l->life.delivered, l->life.dead, recorded);
 }
 
 /* The writer was cut short; others may still have told the world what it had told them, which must be true. */
@@ -296,7 +296,8 @@ static void compare_with_the_disk(struct sim *s)
 	struct sb_audit a;
 
 	recount(s, &a);
-	ledger_recovered(&s->ledger, sb_journal_recovery(s->core.journal), a.unmatched);
+	ledger_recovered(&s->ledger, sb_journal_recovery(s->core.journal), a.events);
+	ledger_check_audit(&s->ledger, &a);
 	sb_audit_done(&a);
 }
 
@@ -403,8 +404,10 @@ void sim_restart(struct sim *s)
 	ledger_say(&s->ledger, "stop");
 	end_life(s);
 	s->ledger.restarts++;
+	s->ledger.clean = true;
 	ledger_say(&s->ledger, "start");
 	begin_life(s);
+	sim_send_lost_again(s);
 }
 
 void sim_crash(struct sim *s)

@@ -20,7 +20,8 @@
 struct sim_group {
 	size_t first, n;
 	uint64_t at_ns;
-	bool sent;
+	unsigned shard; /* of one that is held: its partition */
+	bool held, sent;
 };
 
 /* A shard's processes and timers, and whether anything was called back since its last turn. */
@@ -71,7 +72,8 @@ static inline uint64_t sim_now_ns(const struct sim *s)
 void sim_make_groups(struct sim *s);
 struct sim_group *sim_next_group(const struct sim *s); /* NULL: none is left */
 void sim_send_group(struct sim *s, struct sim_group *g); /* to some shard; what is refused is sent again later */
-void sim_send_lost_again(struct sim *s); /* after a crash: what got no answer, unless the disk has it */
+/* A new life: what got no answer, unless the disk has it; what was handed over and is not settled, in any case. */
+void sim_send_lost_again(struct sim *s);
 
 /* Recounts from the disk, and from the table. */
 void sim_audit(struct sim *s);

@@ -8,6 +8,7 @@
 
 #define SEND_AGAIN_NS (60 * SB_NS_PER_S)
 #define GROUP_MAX 12
+#define WINDOW 8 /* events that a source has handed over; then it wants its place back */
 
 static int source_open(struct sb_source *src, struct sb_err *err)
 {
@@ -41,7 +42,17 @@ static void source_refused(struct sb_source *src, uint64_t cookie, const struct 
 
 static void source_close(struct sb_source *src)
 {
-	src->closed(src);
+	sb_source_closed(src);
+}
+
+/* The cookie is the event, the epoch the life in which it was handed over. */
+static void source_settled(struct sb_source *src, uint64_t cookie, uint32_t epoch)
+{
+	struct sim *s = sim_of(src);
+
+	if (epoch != s->ledger.crashes + s->ledger.restarts && !s->ledger.deaf)
+		ledger_broken(&s->ledger, "e%" PRIu64 " was settled in another life", cookie);
+	ledger_settled_at_source(&s->ledger, &s->ledger.event[cookie]);
 }
 
 static const struct sb_field no_fields[] = { { 0 } };
@@ -57,8 +68,19 @@ static const struct sb_connector simulated = {
 		.close = source_close },
 };
 
+static const struct sb_connector simulated_held = {
+	.type = "held",
+	.summary = "hands over what the play says, and keeps it until it is settled",
+	.source = &(const struct sb_source_ops){ .state_size = 1,
+		.fields = no_fields,
+		.open = source_open,
+		.settled = source_settled,
+		.close = source_close },
+};
+
 extern const struct sb_connector sb_connector_bus;
-const struct sb_connector *const sb_connectors[] = { &simulated, &sb_connector_function, &sb_connector_bus, NULL };
+const struct sb_connector *const sb_connectors[] = { &simulated, &simulated_held, &sb_connector_function,
+	&sb_connector_bus, NULL };
 
 static void write_detail(const struct ledger_event *ev, struct sb_buf *out)
 {
@@ -94,29 +116,81 @@ static struct sb_event *build(struct sb_source *src, const struct ledger_event *
 	return ret;
 }
 
+static struct sb_source *source_on(const struct sim *s, const char *name, unsigned shard)
+{
+	struct sb_source_slot *slot = sb_map_get(&s->plan->sources, sb_slice_str(name));
+
+	return &slot->unit[shard].source;
+}
+
+static void send_later(struct sim *s, struct sim_group *g, const struct sb_refusal *why)
+{
+	ledger_say(&s->ledger, "refused: %s", why->msg);
+	if (why->why != SB_REFUSE_FULL && why->why != SB_REFUSE_WITH_OTHERS)
+		ledger_broken(&s->ledger, "refused: %s", why->msg);
+	g->at_ns = sim_now_ns(s) + SEND_AGAIN_NS;
+}
+
 /* A group goes to some shard. What is refused is sent again later. */
-void sim_send_group(struct sim *s, struct sim_group *g)
+static void emit(struct sim *s, struct sim_group *g)
 {
 	unsigned shard = (unsigned)sb_rand_below(&s->chance, s->n_shards);
-	struct sb_source_slot *slot = sb_map_get(&s->plan->sources, SB_SLICE("shop"));
-	struct sb_source *src = &slot->unit[shard].source;
+	struct sb_source *src = source_on(s, "shop", shard);
 	struct sb_refusal refusal[GROUP_MAX];
 	struct sb_event *ev[GROUP_MAX];
 
-	SB_ASSERT(g->n <= GROUP_MAX);
 	for (size_t i = 0; i < g->n; i++)
 		ev[i] = build(src, &s->ledger.event[g->first + i]);
 	ledger_say(&s->ledger, "send e%zu to %s, %zu together, on shard %u", g->first, s->ledger.event[g->first].to,
 		g->n, shard);
 	g->sent = sb_source_emit(src, ev, g->n, (uint64_t)(g - s->group), refusal) == 0;
-	if (g->sent)
-		return;
-	ledger_say(&s->ledger, "refused: %s", refusal[0].msg);
-	if (refusal[0].why != SB_REFUSE_FULL && refusal[0].why != SB_REFUSE_WITH_OTHERS)
-		ledger_broken(&s->ledger, "refused: %s", refusal[0].msg);
-	for (size_t i = 0; i < g->n; i++)
+	for (size_t i = 0; i < g->n && !g->sent; i++)
 		sb_event_unref(ev[i]);
-	g->at_ns = sim_now_ns(s) + SEND_AGAIN_NS;
+	if (!g->sent)
+		send_later(s, g, &refusal[0]);
+}
+
+/* Events of this partition that were handed over in this life and are not settled. */
+static size_t in_hand(const struct sim *s, unsigned shard)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_groups; i++)
+		n += s->group[i].held && s->group[i].sent && s->group[i].shard == shard &&
+		     !s->ledger.event[s->group[i].first].settled;
+	return n;
+}
+
+static void hand(struct sim *s, struct sim_group *g)
+{
+	struct ledger_event *e = &s->ledger.event[g->first];
+	struct sb_source *src = source_on(s, "stream", g->shard);
+	struct sb_held held = {
+		.cookie = g->first, .epoch = s->ledger.crashes + s->ledger.restarts, .position = SB_SLICE("stream/0/1")
+	};
+	struct sb_event *ev = build(src, e);
+	struct sb_uuid receipt = ev->receipt;
+	struct sb_refusal refusal;
+
+	ledger_say(&s->ledger, "hand e%zu to %s on shard %u", g->first, e->to, g->shard);
+	g->sent = sb_source_hand(src, ev, &held, &refusal) == 0;
+	if (!g->sent) {
+		sb_event_unref(ev);
+		send_later(s, g, &refusal);
+		return;
+	}
+	ledger_handed(&s->ledger, e, &receipt);
+	if (in_hand(s, g->shard) > WINDOW)
+		sb_source_spill(src, WINDOW / 2);
+}
+
+void sim_send_group(struct sim *s, struct sim_group *g)
+{
+	SB_ASSERT(g->n <= GROUP_MAX);
+	if (g->held)
+		hand(s, g);
+	else
+		emit(s, g);
 }
 
 /* The next to be sent; NULL: none is left. */
@@ -137,21 +211,25 @@ void sim_make_groups(struct sim *s)
 
 	s->group = sb_xcalloc(l->n_events * sizeof(*s->group));
 	for (size_t i = 0; i < l->n_events; i++) {
-		if (!g || g->at_ns != l->event[i].at_ns || g->n == GROUP_MAX) {
+		const struct ledger_event *ev = &l->event[i];
+
+		if (!g || g->at_ns != ev->at_ns || g->n == GROUP_MAX || ev->held) {
 			g = &s->group[s->n_groups++];
-			*g = (struct sim_group){ .first = i, .at_ns = l->event[i].at_ns };
+			*g = (struct sim_group){
+				.first = i, .at_ns = ev->at_ns, .held = ev->held, .shard = (unsigned)i % s->n_shards
+			};
 		}
 		g->n++;
 	}
 }
 
-/* Who got no answer sends again, unless the disk has it. */
 void sim_send_lost_again(struct sim *s)
 {
 	for (size_t i = 0; i < s->n_groups; i++) {
 		struct sim_group *g = &s->group[i];
+		const struct ledger_event *ev = &s->ledger.event[g->first];
 
-		if (!g->sent || s->ledger.event[g->first].durable)
+		if (!g->sent || (g->held ? ev->settled : ev->durable))
 			continue;
 		g->sent = false;
 		g->at_ns = sim_now_ns(s) + SB_NS_PER_S;
