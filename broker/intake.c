@@ -70,18 +70,24 @@ static void group_put(struct sb_intake_group *g)
 	sb_list_push_front(&g->shard->free_groups, &g->link);
 }
 
-/* Deliveries that never went out: give their room back. */
-static void group_drop_deliveries(struct sb_intake_group *g)
+void sb_append_drop_deliveries(struct sb_append *a)
 {
-	struct sb_handover *h = g->append.deliveries, *next;
+	struct sb_handover *h = a->deliveries, *next;
 
-	for (; h && !g->notes; h = next) {
+	for (; h; h = next) {
 		struct sb_delivery *dl = SB_CONTAINER(h, struct sb_delivery, handover);
 
 		next = h->next;
-		sb_dispatch_unreserve(dl->dispatch, sb_delivery_bytes(dl->ev, (uint32_t)dl->input.n));
+		sb_dispatch_unreserve(dl->dispatch, dl->bytes);
 		sb_delivery_free(dl);
 	}
+	a->deliveries = NULL;
+}
+
+static void group_drop_deliveries(struct sb_intake_group *g)
+{
+	if (!g->notes)
+		sb_append_drop_deliveries(&g->append);
 	g->append.deliveries = NULL;
 }
 

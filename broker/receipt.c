@@ -113,6 +113,11 @@ void sb_receipt_recorded(struct sb_receipt *r)
 	settle(r);
 }
 
+void sb_receipt_unrecorded(struct sb_receipt *r)
+{
+	sb_list_push_back(&r->unit->leaving, &r->link);
+}
+
 static struct sb_direct_done *done_list(struct sb_receipt *r)
 {
 	struct sb_shard *s = shard_of(r);

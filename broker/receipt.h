@@ -27,6 +27,8 @@ void sb_receipt_delivered(struct sb_delivery *dl);
 void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why);
 /* The DIRECT record is durable. */
 void sb_receipt_recorded(struct sb_receipt *r);
+/* It was not stored: the disk has failed, the process is about to end, and the source keeps the event. */
+void sb_receipt_unrecorded(struct sb_receipt *r);
 /* The n oldest of the source that are in memory only, to the journal. */
 void sb_receipts_spill(struct sb_source_unit *u, size_t n);
 /* Spill what has been held for too long; and when that is to be asked again (UINT64_MAX: nothing waits). */

@@ -389,6 +389,8 @@ static void settle_recorded(struct sb_shard_frames *f)
 	while ((l = sb_list_pop_front(&f->settled)))
 		if (f->append.status == SB_APPEND_DURABLE)
 			sb_receipt_recorded(sb_receipt_of_link(l));
+		else
+			sb_receipt_unrecorded(sb_receipt_of_link(l));
 }
 
 static void frames_done(struct sb_mail *m)
@@ -402,6 +404,8 @@ static void frames_done(struct sb_mail *m)
 	if (s->state_held && s->state_bytes < STATE_BYTES_HOLD / 2)
 		hold_targets(s, false);
 	settle_recorded(f);
+	if (a->status != SB_APPEND_DURABLE)
+		sb_append_drop_deliveries(a);
 	for (size_t i = 0; i < f->n_redriven; i++)
 		sb_pool_free((void *)f->redriven[i].letter.p);
 	f->n_redriven = 0;

@@ -85,6 +85,8 @@ struct sb_intake_group {
 	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
 };
 void sb_intake_group_free(struct sb_intake_group *g);
+/* Deliveries that never went out, because what owes them was not stored: gives their room back. */
+void sb_append_drop_deliveries(struct sb_append *a);
 
 struct sb_intake_extra {
 	struct sb_slice parent;     /* receipt text of the event it came from */
