@@ -32,6 +32,7 @@ enum {
 	REJECTS_WHAT_FAILS,
 	NEVER_HEALS,
 	WAITS_FOREVER,
+	HINTS_IN_SEND,
 };
 
 static unsigned chosen;
@@ -72,6 +73,8 @@ static const struct fault faults[] = {
 		true },
 	[WAITS_FOREVER] = { "has no time-out", "a far side that stalls is told, and used again", "were not settled",
 		true },
+	[HINTS_IN_SEND] = { "says in send() that it can be reached", "every item is settled once",
+		"from within send()" },
 };
 
 #define MAX_INPUT (1u << 20)
@@ -185,6 +188,8 @@ static void faulty_send(struct sb_target *t, struct sb_batch *b)
 		f->item[f->n].batch = b;
 		f->item[f->n++].i = i;
 	}
+	if (chosen == HINTS_IN_SEND)
+		sb_target_reachable(t);
 	if (chosen == BLOCKS)
 		usleep(2000 * STAGE_BLOCK_MS);
 	if (far != FAR_STALLS || chosen != WAITS_FOREVER)

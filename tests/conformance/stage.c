@@ -308,8 +308,10 @@ void stage_turn(struct stage *st)
 	static const struct timespec moment = { 0, 200000 };
 	struct watch w = watch_begin();
 
+	st->row_waited = false;
 	event_base_loop(st->env.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	watch_end(st, &w, "a callback");
+	if (!st->row_waited)
+		watch_end(st, &w, "a callback");
 	target_turn(st);
 	source_turn(st);
 	nanosleep(&moment, NULL);

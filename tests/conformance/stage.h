@@ -86,7 +86,8 @@ struct stage {
 	size_t n_groups;
 	size_t emitted, rejected; /* events; sb_source_rejected */
 	struct sender sender[STAGE_SENDERS];
-	size_t heard; /* answers, of all senders */
+	size_t heard;    /* answers, of all senders */
+	bool row_waited; /* in this turn */
 };
 
 /* Something was done that the contract forbids. */
@@ -131,7 +132,8 @@ void stage_arrived(struct stage *st, struct sb_slice text); /* for rows */
 
 void stage_offer(struct stage *st, unsigned k, struct sb_slice detail);
 void stage_heard(struct stage *st, unsigned k, bool yes); /* for rows */
-void stage_tell(struct stage *st, size_t group);          /* what became of a group that was held */
+void stage_waited(struct stage *st);             /* for rows that ask their other side in a callback of their own */
+void stage_tell(struct stage *st, size_t group); /* what became of a group that was held */
 
 /* ---- checks */
 

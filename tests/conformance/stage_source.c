@@ -250,6 +250,11 @@ void stage_offer(struct stage *st, unsigned k, struct sb_slice detail)
 	sb_buf_done(&text);
 }
 
+void stage_waited(struct stage *st)
+{
+	st->row_waited = true;
+}
+
 void stage_heard(struct stage *st, unsigned k, bool yes)
 {
 	struct sender *x = &st->sender[k];

@@ -118,6 +118,16 @@ static void on_closed(struct sb_target *t)
 	said_closed(stage_of(t));
 }
 
+static void on_reachable(struct sb_target *t)
+{
+	struct stage *st = stage_of(t);
+
+	if (st->sending)
+		violated(st, "it said that it can be reached from within send()");
+	else if (st->phase != PHASE_OPEN)
+		violated(st, "it said that it can be reached while it was not open");
+}
+
 /* ------------------------------------------------------------------------------------------------ sending */
 
 /* An event around the detail; what targets get is its text. */
@@ -266,6 +276,7 @@ void target_prepare(struct stage *st)
 		.timeout_ms = STAGE_TIMEOUT_MS,
 		.settle = on_settle,
 		.closed = on_closed,
+		.reachable = on_reachable,
 		.owner = st,
 		.state = sb_xcalloc(st->row->connector->target->state_size + 1),
 	};

@@ -48,6 +48,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	stage_waited(s->stage);
 	rd_kafka_poll(s->writer, 0);
 	rd_kafka_topic_partition_list_add(at, "t", 0);
 	if (rd_kafka_committed(s->asker, at, ANSWER_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)

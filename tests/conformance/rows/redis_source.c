@@ -61,6 +61,7 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	stage_waited(st);
 	if (groups && pending && groups->type == REDIS_REPLY_ARRAY && groups->elements && pending->type == REDIS_REPLY_ARRAY)
 		look_at_group(st, groups->element[0], pending);
 	if (groups)
