@@ -79,7 +79,9 @@ class Daemon:
         ready = self.folder / "data" / "ready.json"
         while not (ready.exists() and json.loads(ready.read_text())["pid"] == self.process.pid):
             if self.process.poll() is not None:
-                sys.exit((self.folder / "log").read_text())
+                said = (self.folder / "log").read_text()
+                shutil.rmtree(self.folder)
+                sys.exit(said)
             time.sleep(0.02)
         self.port = int(json.loads(ready.read_text())["listeners"]["main"].rsplit(":", 1)[1])
         return self
@@ -204,6 +206,12 @@ for line in sys.stdin:
     d = json.loads(line)
     out.write('{"id":"%s","ok":true,"result":%s}\\n' % (d["id"], json.dumps(d["event"]["detail"]["id"])))
 """
+FAILS = """import json, os, sys
+out = os.fdopen(int(os.environ["SIGNALBOX_FD"]), "w", buffering=1)
+out.write('{"ready":true}\\n')
+for line in sys.stdin:
+    out.write('{"id":"%s","ok":false,"error":"no"}\\n' % json.loads(line)["id"])
+"""
 WSGI = """import json
 def application(env, start):
     d = json.loads(env["wsgi.input"].read(int(env.get("CONTENT_LENGTH") or 0)))
@@ -278,9 +286,7 @@ def fill(d, n, batch=200):
 
 
 def memory(args):
-    fails = ["sh", "-c", "printf '{\"ready\":true}\\n' >&3; while read l; do id=${l#*\\\"id\\\":\\\"}; id=${id%%\\\"*}; "
-             "printf '{\"id\":\"%s\",\"ok\":false,\"error\":\"no\"}\\n' \"$id\" >&3; done"]
-    function = {"command": fails, "protocol": "jsonl", "workers": {"min": 2, "max": 2, "in_flight": 16}}
+    function = {"command": ["python3", "-c", FAILS], "protocol": "jsonl", "workers": {"min": 2, "max": 2, "in_flight": 16}}
     with Daemon(args, {"dead": {"function": function, "concurrency": 32, "retry": {"base": "10m", "cap": "16m", "max_age": "24h"}}},
                 ten_rules("dead")) as d:
         time.sleep(1)
