@@ -67,12 +67,17 @@ struct watch watch_begin(void)
 }
 
 /* It has let go of the processor by itself, and what is left of the time has gone by in waiting. */
-void watch_end(struct stage *st, const struct watch *w, const char *what)
+static void judge_wait(struct stage *st, const struct watch *w, const char *what, unsigned limit_ms)
 {
 	uint64_t all = sb_mono_ns(&sb_clock_system) - w->ns, busy = busy_ns() - w->busy_ns;
 
-	if (all > busy + STAGE_BLOCK_MS * SB_NS_PER_MS && naps() > w->naps)
+	if (all > busy + limit_ms * SB_NS_PER_MS && naps() > w->naps)
 		violated(st, "%s blocked for %llu ms", what, (unsigned long long)((all - busy) / SB_NS_PER_MS));
+}
+
+void watch_end(struct stage *st, const struct watch *w, const char *what)
+{
+	judge_wait(st, w, what, STAGE_BLOCK_MS);
 }
 
 /* ------------------------------------------------------------------------------------------------ configuration */
@@ -232,7 +237,7 @@ int stage_try_open(struct stage *st, struct sb_err *err)
 	st->phase = PHASE_OPEN; /* it may emit from within */
 	w = watch_begin();
 	rc = st->target ? st->target->ops->open(st->target, err) : st->source.ops->open(&st->source, err);
-	watch_end(st, &w, "open()");
+	judge_wait(st, &w, "open()", STAGE_OPEN_MS);
 	if (rc < 0)
 		st->phase = PHASE_SHUT;
 	if (st->row->opened)

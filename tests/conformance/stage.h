@@ -19,6 +19,7 @@
 #define STAGE_CONCURRENCY 4
 #define STAGE_TIMEOUT_MS 400
 #define STAGE_BLOCK_MS 50
+#define STAGE_OPEN_MS 1000 /* libraries wait for the threads that they start, which takes long on a busy machine */
 #define STAGE_EVENT_MAX (2u << 20)
 
 enum phase { PHASE_SHUT, PHASE_OPEN, PHASE_CLOSING, PHASE_CLOSED };
