@@ -28,7 +28,7 @@
  */
 #define BACKOFF_BASE_MS 50
 #define BACKOFF_CAP_MS 3000
-#define MAX_UNREAD (RDS_STRING_MAX + (1u << 20)) /* bytes of an answer that is not complete */
+#define MAX_UNREAD (RDS_REPLY_MAX + (1u << 20)) /* bytes of an answer that is not complete */
 #define READS_A_TURN 16                          /* of hiredis' 16 KiB each */
 
 enum state { STOPPED, LOOKING, CONNECTING, GREETING, UP, WAITING };
@@ -56,6 +56,7 @@ struct rds_conn {
 	unsigned failures;
 	uint64_t heard_ns; /* last byte, or when an answer began to be due */
 	struct sb_buf hello;
+	struct rds_reply_bytes replies;
 	char where[RDS_URL_TEXT];
 	char why[RDS_URL_TEXT + 200];
 };
@@ -135,6 +136,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	c->heard_ns = sb_mono_ns(c->env->clock);
 	for (int i = 0; i < READS_A_TURN && more_to_read(fd, i); i++) {
 		if (ac->c.reader->len > MAX_UNREAD) {
+			c->replies.refused = true;
 			rds_conn_fail(c, "an answer is larger than we read");
 			return;
 		}
@@ -195,6 +197,7 @@ static void attach(struct rds_conn *c, redisAsyncContext *ac)
 	ac->ev.data = io;
 	ac->data = c;
 	ac->c.reader->fn = &rds_reply_functions;
+	ac->c.reader->privdata = &c->replies;
 	ac->c.reader->maxbuf = 1u << 20; /* kept between answers */
 	add_read(io);
 	add_write(io);
@@ -209,6 +212,10 @@ static struct rds_conn *conn_of(const redisAsyncContext *ac)
 
 static const char *text_of(const redisAsyncContext *ac)
 {
+	const struct rds_conn *c = ac->data;
+
+	if (c->replies.refused)
+		return "an answer is larger than we read";
 	return ac->c.errstr[0] ? ac->c.errstr : "connection lost";
 }
 
@@ -344,6 +351,7 @@ static void connect_to(struct rds_conn *c, const char *ip, unsigned port)
 		lost(c, why);
 		return;
 	}
+	c->replies.refused = false;
 	attach(c, ac);
 	c->ac = ac;
 	c->state = CONNECTING;
@@ -353,18 +361,40 @@ static void connect_to(struct rds_conn *c, const char *ip, unsigned port)
 		lost(c, "TLS cannot begin");
 }
 
+static bool print_address(const struct evutil_addrinfo *a, char ip[64])
+{
+	if (a->ai_family == AF_INET)
+		return evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)a->ai_addr)->sin_addr, ip, 64) != NULL;
+	return a->ai_family == AF_INET6 &&
+	       evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)a->ai_addr)->sin6_addr, ip, 64) != NULL;
+}
+
+/* A name may have several, of which some may be dead: every attempt takes the next. */
+static const struct evutil_addrinfo *choose(const struct evutil_addrinfo *found, unsigned attempts)
+{
+	const struct evutil_addrinfo *a;
+	unsigned n = 0;
+
+	for (a = found; a; a = a->ai_next)
+		n++;
+	a = found;
+	for (unsigned i = n ? attempts % n : 0; i; i--)
+		a = a->ai_next;
+	return a;
+}
+
 static void on_address(int result, struct evutil_addrinfo *found, void *arg)
 {
+	const struct evutil_addrinfo *a;
 	struct rds_conn *c = arg;
 	char ip[64] = "";
 
 	if (result == EVUTIL_EAI_CANCEL)
-		return;
+		return; /* c may be gone */
 	c->looking = NULL;
-	if (result == 0 && found && found->ai_family == AF_INET)
-		evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)found->ai_addr)->sin_addr, ip, sizeof(ip));
-	else if (result == 0 && found && found->ai_family == AF_INET6)
-		evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)found->ai_addr)->sin6_addr, ip, sizeof(ip));
+	a = result == 0 ? choose(found, c->failures) : NULL;
+	if (a && !print_address(a, ip))
+		ip[0] = '\0';
 	if (found)
 		evutil_freeaddrinfo(found);
 	if (!*ip)
@@ -378,8 +408,15 @@ static void look_up(struct rds_conn *c, const char *host)
 	const struct evutil_addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP };
 	struct evdns_getaddrinfo_request *req;
 
-	if (!c->dns)
-		c->dns = evdns_base_new(c->env->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (c->dns && c->failures) { /* the machine may have other name servers by now */
+		evdns_base_free(c->dns, 0);
+		c->dns = NULL;
+	}
+	if (!c->dns) {
+		c->dns = evdns_base_new(c->env->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+		if (c->dns)
+			evdns_base_resolv_conf_parse(c->dns, DNS_OPTIONS_ALL, "/etc/resolv.conf"); /* and /etc/hosts, with or without it */
+	}
 	if (!c->dns) {
 		lost(c, "the resolver cannot be set up");
 		return;
@@ -461,6 +498,11 @@ void rds_conn_moved(struct rds_conn *c, struct sb_slice text)
 	if (rds_moved_to(text, c->moved_host, &c->moved_port) < 0)
 		c->moved_host[0] = '\0';
 	rds_conn_fail(c, why);
+}
+
+bool rds_conn_was_flooded(const struct rds_conn *c)
+{
+	return c->replies.refused;
 }
 
 const char *rds_conn_where(const struct rds_conn *c)

@@ -51,6 +51,8 @@ void rds_conn_flush(struct rds_conn *c);
 void rds_conn_fail(struct rds_conn *c, const char *why);
 /* The node that this text names ("MOVED 1 host:port") instead, until that one cannot be reached. */
 void rds_conn_moved(struct rds_conn *c, struct sb_slice text);
+/* The last connection ended because an answer was larger than RDS_REPLY_MAX. */
+bool rds_conn_was_flooded(const struct rds_conn *c);
 const char *rds_conn_where(const struct rds_conn *c); /* "redis://host:6379", never a secret */
 const char *rds_conn_why(const struct rds_conn *c);   /* it is down; "" while it is up */
 

@@ -175,6 +175,14 @@ static void claim_own(struct rds_stream *st)
 	end(st, &cmd, on_claimed, st);
 }
 
+static bool is_skipped(const struct rds_stream *st, struct rds_id id)
+{
+	for (size_t i = 0; i < SB_MIN(st->n_skipped, RDS_SKIPPED); i++)
+		if (rds_id_cmp(st->skipped[i], id) == 0)
+			return true;
+	return false;
+}
+
 static void want(struct rds_stream *st, const redisReply *row)
 {
 	struct rds_id id;
@@ -183,7 +191,7 @@ static void want(struct rds_stream *st, const redisReply *row)
 		return;
 	st->own_from[0] = '(';
 	rds_id_format(id, st->own_from + 1);
-	if (rds_window_find(&st->win, id))
+	if (rds_window_find(&st->win, id) || is_skipped(st, id))
 		return;
 	st->wanted[st->n_wanted++] = (struct rds_wanted){ .id = id, .idle_ms = (uint64_t)row->element[2]->integer,
 		.deliveries = (uint64_t)row->element[3]->integer };
@@ -244,6 +252,20 @@ void rds_own_reset(struct rds_stream *st)
 	st->own = RDS_OWN_REST;
 	st->own_again = true;
 	st->taking_over = false;
+}
+
+/* One by one from here on; and one that cannot come even so must not hold up the others. */
+void rds_own_flooded(struct rds_stream *st)
+{
+	struct rds_id id;
+
+	if (st->own != RDS_OWN_CLAIMING || st->asked_wanted != 1)
+		return;
+	id = st->wanted[st->at_wanted].id;
+	st->skipped[st->n_skipped++ % RDS_SKIPPED] = id;
+	sb_source_rejected(st->s, "too_large", 1);
+	sb_log(SB_LOG_ERROR, "entry of a stream is larger than is read: it stays pending", KS("source", st->s->name), KS("stream", st->key),
+		KI("entry_ms", id.ms), KI("entry_seq", id.seq));
 }
 
 /* ------------------------------------------------------------------------------------------------ others' */

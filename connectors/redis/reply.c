@@ -2,10 +2,28 @@
 #include "reply.h"
 
 /* hiredis' own reply, laid out in one block each: the struct, and behind it its bytes or the pointers to its elements. */
+struct block {
+	struct rds_reply_bytes *count;
+	size_t bytes;
+	redisReply reply;
+};
+
 static redisReply *make(const redisReadTask *task, size_t behind)
 {
-	redisReply *r = sb_pool_alloc(sizeof(*r) + behind);
+	struct rds_reply_bytes *count = task->privdata;
+	struct block *b;
+	redisReply *r;
 
+	behind += sizeof(*b);
+	if (behind > RDS_REPLY_MAX - count->live) {
+		count->refused = true;
+		return NULL;
+	}
+	b = sb_pool_alloc(behind);
+	b->count = count;
+	b->bytes = behind;
+	count->live += behind;
+	r = &b->reply;
 	memset(r, 0, sizeof(*r));
 	r->type = task->type;
 	if (task->parent)
@@ -15,11 +33,10 @@ static redisReply *make(const redisReadTask *task, size_t behind)
 
 static void *make_string(const redisReadTask *task, char *str, size_t len)
 {
-	redisReply *r;
+	redisReply *r = make(task, len + 1);
 
-	if (len > RDS_STRING_MAX)
+	if (!r)
 		return NULL;
-	r = make(task, len + 1);
 	r->str = (char *)(r + 1);
 	memcpy(r->str, str, len);
 	r->str[len] = '\0';
@@ -29,11 +46,10 @@ static void *make_string(const redisReadTask *task, char *str, size_t len)
 
 static void *make_elements(const redisReadTask *task, size_t n)
 {
-	redisReply *r;
+	redisReply *r = n > RDS_ELEMENTS_MAX ? NULL : make(task, n * sizeof(redisReply *));
 
-	if (n > RDS_ELEMENTS_MAX)
+	if (!r)
 		return NULL;
-	r = make(task, n * sizeof(redisReply *));
 	r->element = (redisReply **)(void *)(r + 1);
 	memset(r->element, 0, n * sizeof(redisReply *));
 	r->elements = n;
@@ -56,7 +72,8 @@ static void *make_integer(const redisReadTask *task, long long value)
 {
 	redisReply *r = make(task, 0);
 
-	r->integer = value;
+	if (r)
+		r->integer = value;
 	return r;
 }
 
@@ -68,12 +85,15 @@ static void *make_nil(const redisReadTask *task)
 static void free_object(void *obj)
 {
 	redisReply *r = obj;
+	struct block *b;
 
 	if (!r)
 		return;
 	for (size_t i = 0; i < r->elements; i++)
 		free_object(r->element[i]);
-	sb_pool_free(r);
+	b = SB_CONTAINER(r, struct block, reply);
+	b->count->live -= b->bytes;
+	sb_pool_free(b);
 }
 
 /* Not const: hiredis wants it so. Doubles, booleans and the like are of RESP3, which we do not ask for. */

@@ -9,11 +9,16 @@
 #include "broker/base/mem.h"
 
 /*
- * Replies in pool memory: a warm reader allocates nothing. What a server may make us allocate is bounded: beyond RDS_STRING_MAX
- * bytes in one string or RDS_ELEMENTS_MAX in one array the connection ends.
+ * Replies in pool memory: a warm reader allocates nothing. What a server may make us allocate is bounded: beyond RDS_REPLY_MAX
+ * bytes in the answers of one connection, or RDS_ELEMENTS_MAX in one array, the connection ends. The reader's privdata is the
+ * connection's struct rds_reply_bytes.
  */
-#define RDS_STRING_MAX (64u << 20)
+#define RDS_REPLY_MAX (64u << 20)
 #define RDS_ELEMENTS_MAX (1u << 20)
+struct rds_reply_bytes {
+	size_t live;
+	bool refused;
+};
 extern redisReplyObjectFunctions rds_reply_functions;
 
 static inline bool rds_is_error(const redisReply *r)

@@ -209,10 +209,20 @@ static void log_down(struct rds_stream *st, const char *why)
 	sb_log(SB_LOG_WARN, "stream is not connected, tries again", KS("source", st->s->name), KS("stream", st->key), KS("error", why));
 }
 
+/* Entries are suddenly so large that an answer is too much: until their average is known. */
+static void read_singly(struct rds_stream *st)
+{
+	st->each = 2 * st->conf->window.bytes;
+}
+
 static void on_talk_down(void *arg, const char *why)
 {
 	struct rds_stream *st = arg;
 
+	if (rds_conn_was_flooded(st->talk)) {
+		rds_own_flooded(st);
+		read_singly(st);
+	}
 	st->phase = RDS_APART;
 	st->surveying = false;
 	rds_own_reset(st);
@@ -223,6 +233,8 @@ static void on_reader_down(void *arg, const char *why)
 {
 	struct rds_stream *st = arg;
 
+	if (rds_conn_was_flooded(st->reader))
+		read_singly(st);
 	st->reading = false;
 	log_down(st, why);
 }

@@ -38,6 +38,7 @@ struct rds_wanted {
 	bool seen;
 };
 #define RDS_WANTED_MAX 200
+#define RDS_SKIPPED 16
 #define RDS_HEADERS_MAX 64
 #define RDS_KEY_SHOWN 900 /* bytes of a stream's name in an event's position */
 
@@ -85,6 +86,8 @@ struct rds_stream {
 	bool own_more;
 	struct rds_wanted wanted[RDS_WANTED_MAX];
 	size_t n_wanted, at_wanted, asked_wanted;
+	struct rds_id skipped[RDS_SKIPPED]; /* larger than we read; they stay pending. The last ones */
+	size_t n_skipped;
 	struct rds_stream_counts counts;
 };
 
@@ -108,8 +111,9 @@ void rds_group_recall(struct rds_stream *st); /* what the journal remembers, at 
 
 /* pending.c */
 void rds_own_begin(struct rds_stream *st, uint64_t idle_ms);
-void rds_own_go_on(struct rds_stream *st); /* there is room again */
-void rds_own_reset(struct rds_stream *st); /* the connection is gone */
+void rds_own_go_on(struct rds_stream *st);   /* there is room again */
+void rds_own_reset(struct rds_stream *st);   /* the connection is gone */
+void rds_own_flooded(struct rds_stream *st); /* what was claimed is larger than we read: before the reset */
 void rds_keep_fresh(struct rds_stream *st);
 void rds_take_over(struct rds_stream *st);
 

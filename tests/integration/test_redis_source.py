@@ -134,6 +134,17 @@ class Reading(Case):
         self.assertIn("expected a value, at byte 6", said)
         self.assertIn("no field `body`", said)
 
+    def test_large_entries_and_one_that_is_too_large(self):
+        r = self.server()
+        d = self.daemon(r)
+        r.fill("jobs", ({"body": json.dumps({"n": n, "pad": "x" * 900000})} for n in range(100)))
+        r("XADD", "jobs", "*", "body", "x" * (70 << 20))
+        r.fill("jobs", bodies(range(100, 200)))
+        harness.wait_for("200 events", lambda: r("XLEN", "done") >= 200)
+        harness.wait_for("the count", lambda: d.metric('events_rejected_total{via="jobs",reason="too_large"}') >= 1)
+        harness.wait_for("it alone to be pending", lambda: r.pending("jobs", "signalbox") == 1)
+        self.assertEqual(d.letters(), [])
+
 
 class Trouble(Case):
     def test_a_killed_daemon_loses_nothing_and_repeats_little(self):

@@ -59,6 +59,34 @@ class Target(unittest.TestCase):
         for _, f in entries:
             self.assertEqual(f, {"n": f["n"], "what": f"order {f['n']} by orders"})
 
+    def test_a_name_with_several_addresses(self):
+        r = self.server()
+        d = self.daemon(r, {"url": f"redis://localhost:{r.port}"})
+        self.post(d, 7)
+        d.settle("done")
+        self.assertEqual(self.numbers(r), [7])
+
+    def test_a_name_that_nobody_has(self):
+        r = self.server()
+        d = self.daemon(r, {"url": "redis://nobody.invalid"})
+        self.post(d, 7)
+        harness.wait_for("the failure", lambda: d.target("done")["unreachable_for_ms"])
+
+    def test_the_node_that_has_the_slot(self):
+        one, two = (self.server(cluster_enabled="yes", cluster_port=redis.free_port()) for _ in range(2))
+        one("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
+        two("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
+        two("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
+        one("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
+        one("CLUSTER", "MEET", "127.0.0.1", two.port, two.rows["cluster-port"])
+        harness.wait_for("the cluster", lambda: all("cluster_state:ok" in s("CLUSTER", "INFO") for s in (one, two)))
+        here, there = (one, two) if one("CLUSTER", "KEYSLOT", "done") <= 8191 else (two, one)
+        d = self.daemon(there)
+        self.post(d, 1, 2, 3)
+        d.settle("done")
+        self.assertEqual(sorted(self.numbers(here)), [1, 2, 3])
+        self.assertEqual(d.letters(), [])
+
     def test_user_and_password(self):
         r = self.server(user="bob on >s3cret ~done +xadd +ping")
         r("CONFIG", "SET", "requirepass", "other")
