@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Senders add an entry each. They have heard yes when it has been delivered and is no longer pending; nobody hears a no. */
+/*
+ * Senders add an entry each. They have heard yes when it has been delivered and is no longer pending; nobody hears a no. Who looks at
+ * that does so on a connection that does not wait: it is on the stage's loop.
+ */
 #include <event2/event.h>
+#include <hiredis/adapters/libevent.h>
+#include <hiredis/async.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,6 +16,8 @@ extern const struct sb_connector sb_connector_redis;
 struct side {
 	struct redisfar far;
 	struct event *look; /* at what has become of them, now and then */
+	redisAsyncContext *ac;
+	char last[48];      /* delivered */
 	struct {
 		char id[48]; /* "": has not offered, or has heard */
 	} offer[STAGE_SENDERS];
@@ -36,15 +43,33 @@ static bool is_in(const redisReply *pending, const char *id)
 	return false;
 }
 
-static void look_at_group(struct stage *st, const redisReply *group, const redisReply *pending)
+static void on_groups(redisAsyncContext *ac, void *reply, void *arg)
 {
-	struct side *f = st->far;
-	const char *last = group->element[7]->str;
+	struct side *f = ((struct stage *)arg)->far;
+	const redisReply *r = reply;
 
+	(void)ac;
+	if (r && r->type == REDIS_REPLY_ARRAY && r->elements)
+		snprintf(f->last, sizeof(f->last), "%s", r->element[0]->element[7]->str);
+}
+
+static void on_pending(redisAsyncContext *ac, void *reply, void *arg)
+{
+	struct stage *st = arg;
+	struct side *f = st->far;
+	const redisReply *r = reply;
+	const struct timeval tv = { .tv_usec = LOOK_MS * 1000 };
+
+	(void)ac;
+	if (!r)
+		return;
+	event_add(f->look, &tv);
+	if (r->type != REDIS_REPLY_ARRAY || !*f->last)
+		return;
 	for (unsigned k = 0; k < STAGE_SENDERS; k++) {
 		char *id = f->offer[k].id;
 
-		if (!*id || is_id_after(id, last) || is_in(pending, id))
+		if (!*id || is_id_after(id, f->last) || is_in(r, id))
 			continue;
 		*id = '\0';
 		stage_heard(st, k, true);
@@ -54,21 +79,22 @@ static void look_at_group(struct stage *st, const redisReply *group, const redis
 /* First the group, then what is pending: what is delivered in between is after its last id. */
 static void on_look(evutil_socket_t fd, short what, void *arg)
 {
-	struct stage *st = arg;
-	struct side *f = st->far;
-	redisReply *groups = redisfar_ask(&f->far, "XINFO GROUPS jobs"), *pending = redisfar_ask(&f->far, "XPENDING jobs g - + 1000");
-	const struct timeval tv = { .tv_usec = LOOK_MS * 1000 };
+	struct side *f = ((struct stage *)arg)->far;
 
 	(void)fd;
 	(void)what;
-	stage_waited(st);
-	if (groups && pending && groups->type == REDIS_REPLY_ARRAY && groups->elements && pending->type == REDIS_REPLY_ARRAY)
-		look_at_group(st, groups->element[0], pending);
-	if (groups)
-		freeReplyObject(groups);
-	if (pending)
-		freeReplyObject(pending);
-	event_add(f->look, &tv);
+	redisAsyncCommand(f->ac, on_groups, arg, "XINFO GROUPS jobs");
+	redisAsyncCommand(f->ac, on_pending, arg, "XPENDING jobs g - + 1000");
+}
+
+static void begin_looking(struct stage *st)
+{
+	struct side *f = st->far;
+
+	f->ac = redisAsyncConnectUnix(f->far.path);
+	SB_ASSERT(f->ac && !f->ac->err && redisLibeventAttach(f->ac, st->env.base) == REDIS_OK);
+	f->look = evtimer_new(st->env.base, on_look, st);
+	event_active(f->look, EV_TIMEOUT, 0);
 }
 
 static void offer(struct stage *st, unsigned k, struct sb_slice text)
@@ -76,10 +102,8 @@ static void offer(struct stage *st, unsigned k, struct sb_slice text)
 	struct side *f = st->far;
 	redisReply *r = redisCommand(f->far.c, "XADD jobs * body %b", text.p, text.n);
 
-	if (!f->look) {
-		f->look = evtimer_new(st->env.base, on_look, st);
-		event_active(f->look, EV_TIMEOUT, 0);
-	}
+	if (!f->look)
+		begin_looking(st);
 	SB_ASSERT(r && r->type == REDIS_REPLY_STRING);
 	snprintf(f->offer[k].id, sizeof(f->offer[k].id), "%s", r->str);
 	freeReplyObject(r);
@@ -96,8 +120,10 @@ static void unmake(struct stage *st)
 {
 	struct side *f = st->far;
 
-	if (f && f->look)
+	if (f && f->look) {
+		redisAsyncFree(f->ac);
 		event_free(f->look);
+	}
 	if (f)
 		redisfar_end(&f->far);
 	free(f);
