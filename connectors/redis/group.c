@@ -95,14 +95,6 @@ static struct rds_id safe_start(const struct rds_stream *st)
 	return rds_id_cmp(low, st->position) > 0 ? low : st->position;
 }
 
-static const redisReply *value_of(const redisReply *map, const char *key)
-{
-	for (size_t i = 0; i + 1 < map->elements; i += 2)
-		if (sb_slice_eq_str(rds_text(map->element[i]), key))
-			return map->element[i + 1];
-	return NULL;
-}
-
 static void on_stream(redisAsyncContext *ac, void *reply, void *arg)
 {
 	struct rds_stream *st = arg;
@@ -119,7 +111,7 @@ static void on_stream(redisAsyncContext *ac, void *reply, void *arg)
 			rds_conn_fail(st->talk, r->str);
 		return;
 	}
-	last = value_of(r, "last-generated-id");
+	last = rds_member(r, "last-generated-id");
 	if (last && rds_id_parse(rds_text(last), &top) == 0 && rds_id_cmp(top, start) < 0)
 		start = nowhere; /* it has been deleted and begun anew since */
 	make_at_id(st, start);
@@ -155,7 +147,7 @@ static void make(struct rds_stream *st)
 
 static void read_group(struct rds_stream *st, const redisReply *g)
 {
-	const redisReply *name = value_of(g, "name"), *consumers = value_of(g, "consumers"), *last = value_of(g, "last-delivered-id");
+	const redisReply *name = rds_member(g, "name"), *consumers = rds_member(g, "consumers"), *last = rds_member(g, "last-delivered-id");
 
 	if (!name || !consumers || !last || !sb_slice_eq_str(rds_text(name), st->conf->group))
 		return;
@@ -186,7 +178,6 @@ static void on_summary(redisAsyncContext *ac, void *reply, void *arg)
 {
 	struct rds_stream *st = arg;
 	const redisReply *r = reply;
-	struct rds_id lowest;
 
 	(void)ac;
 	st->surveying = false;
@@ -196,10 +187,11 @@ static void on_summary(redisAsyncContext *ac, void *reply, void *arg)
 		make(st);
 		return;
 	}
-	if (rds_is_array(r, 2) && r->element[0]->integer == 0)
+	st->pending = rds_is_array(r, 2) ? (uint64_t)r->element[0]->integer : 0;
+	if (!st->pending)
 		set_position(st, st->last_delivered);
-	else if (rds_is_array(r, 2) && rds_id_parse(rds_text(r->element[1]), &lowest) == 0)
-		set_position(st, rds_id_before(lowest));
+	else if (rds_id_parse(rds_text(r->element[1]), &st->lowest_pending) == 0)
+		set_position(st, rds_id_before(st->lowest_pending));
 	if (st->phase == RDS_LOOKING) {
 		st->phase = RDS_READY;
 		rds_own_begin(st, 0);

@@ -37,4 +37,13 @@ static inline bool rds_is_array(const redisReply *r, size_t least)
 	return r->type == REDIS_REPLY_ARRAY && r->elements >= least;
 }
 
+/* The value of a key in a flat list of pairs, as XINFO answers; NULL: it has no such key. */
+static inline const redisReply *rds_member(const redisReply *map, const char *key)
+{
+	for (size_t i = 0; i + 1 < map->elements; i += 2)
+		if (sb_slice_eq_str(rds_text(map->element[i]), key))
+			return map->element[i + 1];
+	return NULL;
+}
+
 #endif

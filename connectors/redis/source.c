@@ -44,6 +44,8 @@ static const struct sb_field source_fields[] = {
 		.doc = "How much of a stream may be under way: after a crash at most that much is delivered twice."),
 	SB_F(MS, S, claim_after, .min = 1000, .max = 86400000, .dflt = "60s",
 		.doc = "What another member of the group has not touched for so long is taken over."),
+	SB_F(MS, S, forget_after, .min = 0, .max = INT64_C(365) * 86400000, .dflt = "24h",
+		.doc = "Another member that owns nothing and has not been heard of for so long is removed from the group; 0: never."),
 	SB_F(MS, S, timeout, .min = 10, .max = 600000, .dflt = "10s",
 		.doc = "Without a byte from a Redis that owes an answer; then it is connected to anew."),
 	SB_F(INT, S, max_deliveries, .min = 0, .max = 1000000, .dflt = "20",
@@ -170,9 +172,11 @@ static void add_status(const struct rds_stream *st, struct sb_buf *out)
 	sb_buf_addf(out, ":{\"connected\":%s,\"consumer\":", st->phase == RDS_READY ? "true" : "false");
 	sb_json_add_string(out, sb_slice_str(st->consumer));
 	sb_buf_addf(out, ",\"position\":\"%s\",\"window\":%zu,\"window_bytes\":%llu", id, st->win.n, (unsigned long long)st->win.bytes);
-	sb_buf_addf(out, ",\"read\":%llu,\"acked\":%llu,\"offered_again\":%llu,\"lost_by_trim\":%llu,\"taken_over\":%llu,\"unreadable\":%llu}",
+	sb_buf_addf(out, ",\"read\":%llu,\"acked\":%llu,\"offered_again\":%llu,\"lost_by_trim\":%llu,\"taken_over\":%llu,\"unreadable\":%llu,"
+			 "\"trimmed_early\":%llu,\"pending\":%llu}",
 		(unsigned long long)c->read, (unsigned long long)c->acked, (unsigned long long)c->again,
-		(unsigned long long)c->lost_by_trim, (unsigned long long)c->taken_over, (unsigned long long)c->unreadable);
+		(unsigned long long)c->lost_by_trim, (unsigned long long)c->taken_over, (unsigned long long)c->unreadable,
+		(unsigned long long)c->trimmed_early, (unsigned long long)st->pending);
 }
 
 static void source_status(struct sb_source *s, struct sb_buf *out)

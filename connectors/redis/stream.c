@@ -33,6 +33,7 @@
 #define CLOSE_MS 3000
 #define STUCK_MS 500
 #define SURVEY_MS 200
+#define FORGET_MS 3600000
 #define OWN_IDLE_MS 2000 /* of a round that is only made to be sure: what comes right now is not meant */
 
 static pthread_mutex_t alive_lock = PTHREAD_MUTEX_INITIALIZER; /* taken at open and close only */
@@ -336,6 +337,9 @@ static void take_care(struct rds_stream *st, uint64_t now)
 	rds_keep_fresh(st);
 	rds_take_over(st);
 	rds_own_begin(st, OWN_IDLE_MS);
+	rds_look_at_oldest(st);
+	if (st->conf->forget_after && is_due(&st->forget_ns, now, SB_MIN(st->conf->forget_after, FORGET_MS)))
+		rds_forget_members(st);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)

@@ -10,7 +10,7 @@
 
 /*
  * One stream that a source reads as a member of a consumer group; its whole life is on one shard. In parts: stream.c connects,
- * reads and paces, group.c knows the group and where it stands, pending.c takes back what was read before, handing.c makes events of
+ * reads and paces, group.c knows the group and where it stands, pending.c takes back what was read before, care.c looks after the group, handing.c makes events of
  * entries, hands them over and acknowledges.
  */
 enum { RDS_FROM_BEGINNING, RDS_FROM_NEW, RDS_FROM_ID };
@@ -26,7 +26,7 @@ struct rds_source_conf {
 	const char *group, *consumer, *from, *field;
 	struct rds_window_conf window;
 	int64_t max_deliveries;
-	uint64_t claim_after, timeout;
+	uint64_t claim_after, forget_after, timeout;
 	int from_kind; /* made of `from` by check */
 	struct rds_id from_id;
 };
@@ -52,7 +52,7 @@ enum rds_stream_phase {
 enum rds_own { RDS_OWN_REST, RDS_OWN_LISTING, RDS_OWN_CLAIMING, RDS_OWN_NO_ROOM };
 
 struct rds_stream_counts {
-	uint64_t read, acked, again, lost_by_trim, taken_over, unreadable;
+	uint64_t read, acked, again, lost_by_trim, taken_over, unreadable, trimmed_early;
 };
 
 struct rds_stream {
@@ -70,13 +70,15 @@ struct rds_stream {
 	struct rds_window win;
 	enum rds_stream_phase phase;
 	bool reading, paused, closing, closed;
-	uint64_t close_by_ns, hand_after_ns, survey_ns, care_ns, stuck_ns;
+	uint64_t close_by_ns, hand_after_ns, survey_ns, care_ns, forget_ns, stuck_ns;
 	unsigned refusals;            /* in a row */
 	uint64_t moved_before;        /* win.moved at the last tick */
 	size_t each;                  /* what an entry weighs, on average */
 	struct rds_id last_read;
 	/* group.c */
 	bool surveying, found, alone, positioned;
+	uint64_t pending; /* in the whole group, and the first of them */
+	struct rds_id lowest_pending;
 	struct rds_id last_delivered, position; /* everything up to position is done, by whichever member */
 	/* pending.c */
 	enum rds_own own;
@@ -116,6 +118,10 @@ void rds_own_reset(struct rds_stream *st);   /* the connection is gone */
 void rds_own_flooded(struct rds_stream *st); /* what was claimed is larger than we read: before the reset */
 void rds_keep_fresh(struct rds_stream *st);
 void rds_take_over(struct rds_stream *st);
+
+/* care.c */
+void rds_forget_members(struct rds_stream *st);
+void rds_look_at_oldest(struct rds_stream *st);
 
 /* handing.c */
 void rds_accept(struct rds_stream *st, const redisReply *entry, uint64_t deliveries);

@@ -279,6 +279,31 @@ class Trouble(Case):
         self.assertEqual(r("XLEN", "done"), 0)
         self.assertIsNone(one.process.poll())
 
+    def test_members_that_are_gone_are_removed_unless_they_own_something(self):
+        r = self.server()
+        r.fill("jobs", bodies(range(2)))
+        r("XGROUP", "CREATE", "jobs", "signalbox", "0")
+        r("XREADGROUP", "GROUP", "signalbox", "owner", "COUNT", 1, "STREAMS", "jobs", ">")
+        r("XGROUP", "CREATECONSUMER", "jobs", "signalbox", "gone")
+        self.daemon(r, {"consumer": "me", "claim_after": "4s", "forget_after": "2s"})
+
+        def members():
+            return {m[1] for m in r("XINFO", "CONSUMERS", "jobs", "signalbox")}
+        harness.wait_for("its removal", lambda: members() == {"owner", "me"})
+        self.assertEqual(self.wait_done(r, range(2)), 0)
+        harness.wait_for("the other's removal", lambda: members() == {"me"})
+
+    def test_a_stream_that_is_trimmed_too_early_is_told_on(self):
+        r, dead = self.server(), redis.Server()
+        self.addCleanup(dead.close)
+        d = self.daemon(r, {"claim_after": "1s"}, {"url": dead.url}, overflow="pause")
+        r.fill("jobs", bodies(range(10)))
+        harness.wait_for("the entries in work", lambda: r("XINFO", "GROUPS", "jobs") and r.pending("jobs", "signalbox") == 10)
+        r("XTRIM", "jobs", "MAXLEN", 0)
+        harness.wait_for("the warning", lambda: "trimmed faster" in d.log_tail(100000))
+        dead.start()
+        harness.wait_for("the events", lambda: len(set(self.numbers(dead))) == 10)
+
     def test_trimmed_entries_are_counted(self):
         r = self.server()
         r.fill("jobs", bodies(range(10)))
