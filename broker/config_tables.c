@@ -102,7 +102,7 @@ static const struct sb_field listener_limits[] = {
 	SB_F_KEY(INT, L, limits.max_connections, "max_connections", .min = 1, .max = 1000000, .dflt = "1024",
 		.doc = "Of one shard."),
 	SB_F_KEY(INT, L, limits.max_per_address, "max_per_address", .min = 1, .max = 1000000, .dflt = "256",
-		.doc = "Connections from one address."),
+		.doc = "Connections from one address, of one shard."),
 	SB_F_KEY(BYTES, L, limits.max_buffered, "max_buffered", .min = 1 << 20, .max = INT64_C(16) << 30, .dflt = "64MiB",
 		.doc = "Bytes of requests in memory, all connections of one shard; beyond it 503."),
 	SB_F_KEY(INT, L, limits.max_pipelined, "max_pipelined", .min = 1, .max = 10000, .dflt = "64",
