@@ -57,6 +57,16 @@ int sb_buf_adds(struct sb_buf *b, const char *s)
 	return sb_buf_add(b, s, strlen(s));
 }
 
+int sb_buf_addu(struct sb_buf *b, uint64_t n)
+{
+	char text[20], *p = text + sizeof(text);
+
+	do
+		*--p = (char)('0' + n % 10);
+	while (n /= 10);
+	return sb_buf_add(b, p, (size_t)(text + sizeof(text) - p));
+}
+
 int sb_buf_addf(struct sb_buf *b, const char *fmt, ...)
 {
 	va_list ap;

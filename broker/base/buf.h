@@ -35,6 +35,7 @@ char *sb_buf_reserve(struct sb_buf *b, size_t n);
 int sb_buf_add(struct sb_buf *b, const void *src, size_t n);
 int sb_buf_addc(struct sb_buf *b, char c);
 int sb_buf_adds(struct sb_buf *b, const char *s);
+int sb_buf_addu(struct sb_buf *b, uint64_t n); /* in decimal; what is written for every event is not printf's to do */
 int sb_buf_addf(struct sb_buf *b, const char *fmt, ...) SB_PRINTF(2, 3);
 /* A NUL behind the bytes, not counted in len; NULL when the cap forbids it. */
 const char *sb_buf_cstr(struct sb_buf *b);

@@ -112,7 +112,7 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 	const struct kafka_pair defaults[] = {
 		{ "client.id", "signalbox" },
 		{ "auto.commit.interval.ms", "1000" },
-		{ "queued.max.messages.kbytes", rest_can_be_set() ? "4096" : "16384" },
+		{ "queued.max.messages.kbytes", rest_can_be_set() ? "4096" : "8192" },
 		{ "fetch.error.backoff.ms", "100" },
 		{ "reconnect.backoff.max.ms", "2000" },
 		{ "topic.metadata.refresh.interval.ms", "30000" },

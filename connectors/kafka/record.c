@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "record.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #define META_MAX (1u << 20)
 #define TIME_MAX INT64_C(253402300799999) /* the last moment that has four digits for its year */
 
@@ -11,11 +8,13 @@ void kafka_record_init(struct kafka_record *r)
 {
 	*r = (struct kafka_record){ 0 };
 	sb_buf_init(&r->meta, META_MAX);
+	sb_buf_init(&r->position, 300);
 }
 
 void kafka_record_done(struct kafka_record *r)
 {
 	sb_buf_done(&r->meta);
+	sb_buf_done(&r->position);
 }
 
 /* ------------------------------------------------------------------------------------------------ receipts */
@@ -74,7 +73,7 @@ static bool is_text(struct sb_slice s)
 static int add_bytes(struct sb_buf *out, const char *name, struct sb_slice value)
 {
 	if (is_text(value))
-		return sb_buf_addf(out, ",\"%s\":", name) < 0 ? -1 : sb_json_add_string(out, value);
+		return sb_buf_adds(out, ",\"") < 0 || sb_buf_adds(out, name) < 0 || sb_buf_adds(out, "\":") < 0 ? -1 : sb_json_add_string(out, value);
 	return sb_buf_addf(out, ",\"%s_base64\":", name) < 0 ? -1 : sb_json_add_base64(out, value);
 }
 
@@ -103,9 +102,10 @@ static int add_meta(struct kafka_record *r, const rd_kafka_message_t *m, const c
 	struct sb_buf *out = &r->meta;
 
 	sb_buf_clear(out);
-	if (sb_buf_addf(out, "\"kafka\":{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"offset\":%" PRId64, topic, m->partition, m->offset) < 0)
+	if (sb_buf_adds(out, "\"kafka\":{\"topic\":\"") < 0 || sb_buf_adds(out, topic) < 0 || sb_buf_adds(out, "\",\"partition\":") < 0 ||
+		sb_buf_addu(out, (uint32_t)m->partition) < 0 || sb_buf_adds(out, ",\"offset\":") < 0 || sb_buf_addu(out, (uint64_t)m->offset) < 0)
 		return -1;
-	if (r->message.time_ms && sb_buf_addf(out, ",\"timestamp\":%" PRIu64, r->message.time_ms) < 0)
+	if (r->message.time_ms && (sb_buf_adds(out, ",\"timestamp\":") < 0 || sb_buf_addu(out, r->message.time_ms) < 0))
 		return -1;
 	if (m->key && add_bytes(out, "key", sb_slice(m->key, m->key_len)) < 0)
 		return -1;
@@ -140,6 +140,16 @@ static int read_headers(struct kafka_record *r, const rd_kafka_message_t *m)
 	return 0;
 }
 
+static void place(struct kafka_record *r, const rd_kafka_message_t *m, const char *topic)
+{
+	sb_buf_clear(&r->position); /* 300 bytes are enough for any topic */
+	sb_buf_adds(&r->position, topic);
+	sb_buf_addc(&r->position, '/');
+	sb_buf_addu(&r->position, (uint32_t)m->partition);
+	sb_buf_addc(&r->position, '/');
+	sb_buf_addu(&r->position, (uint64_t)m->offset);
+}
+
 int kafka_record_read(struct kafka_record *r, const rd_kafka_message_t *m, const char *topic, uint64_t seed)
 {
 	rd_kafka_timestamp_type_t kind;
@@ -150,7 +160,7 @@ int kafka_record_read(struct kafka_record *r, const rd_kafka_message_t *m, const
 	r->message.meta = (struct sb_slice){ 0 };
 	r->receipt = kafka_record_receipt(seed, m->offset, r->message.time_ms);
 	r->message.receipt = &r->receipt;
-	snprintf(r->position, sizeof(r->position), "%s/%" PRId32 "/%" PRId64, topic, m->partition, m->offset);
+	place(r, m, topic);
 	if (read_headers(r, m) < 0 || add_meta(r, m, topic) < 0)
 		return -1;
 	r->message.meta = sb_buf_slice(&r->meta);

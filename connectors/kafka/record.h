@@ -19,7 +19,7 @@
 struct kafka_record {
 	struct sb_message message;
 	struct sb_uuid receipt;
-	char position[300]; /* "orders/3/41" */
+	struct sb_buf position; /* "orders/3/41" */
 	struct sb_message_header header[KAFKA_HEADERS_MAX];
 	struct sb_buf meta;
 };
@@ -29,7 +29,7 @@ void kafka_record_done(struct kafka_record *r);
 /* What stays the same for a partition of a source: the seed of its receipts. */
 uint64_t kafka_record_seed(const char *source, const char *topic, int32_t partition);
 struct sb_uuid kafka_record_receipt(uint64_t seed, int64_t offset, uint64_t time_ms);
-/* Borrows from `m`. -1: its headers are too many or too large. */
+/* Borrows from `m`. -1: its headers are too many or too large; value, receipt and position are there all the same. */
 int kafka_record_read(struct kafka_record *r, const rd_kafka_message_t *m, const char *topic, uint64_t seed);
 
 #endif

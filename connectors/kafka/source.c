@@ -54,13 +54,15 @@ static bool for_later(enum sb_refuse why)
 	return why == SB_REFUSE_FULL || why == SB_REFUSE_STOPPING;
 }
 
-static enum taken take_record(struct kafka_source *k, const struct part *p, const rd_kafka_message_t *m, const struct sb_held *held)
+static enum taken take_record(struct kafka_source *k, const struct part *p, const rd_kafka_message_t *m, struct sb_held *held)
 {
 	struct sb_refusal refusal;
 	struct sb_event *ev;
 	struct sb_err err;
+	int rc = kafka_record_read(&k->record, m, p->topic, p->seed);
 
-	if (kafka_record_read(&k->record, m, p->topic, p->seed) < 0)
+	held->position = sb_buf_slice(&k->record.position);
+	if (rc < 0)
 		return bury(k, held, "too_large", "the headers are too many or too large");
 	if (sb_envelope_read(k->envelope, &k->record.message, &ev, &err) < 0)
 		return bury(k, held, sb_envelope_code(k->envelope), err.msg);
@@ -75,11 +77,8 @@ static bool on_record(struct kafka_source *k, size_t i, const rd_kafka_message_t
 {
 	struct part *p = k->part[i];
 	uint32_t bytes = (uint32_t)SB_MIN(m->len + m->key_len + 256, UINT32_MAX);
-	struct sb_held held = { .cookie = (uint64_t)i << 32 | p->window.tail, .epoch = p->epoch,
-		.position = { k->record.position, 0 } };
+	struct sb_held held = { .cookie = (uint64_t)i << 32 | p->window.tail, .epoch = p->epoch };
 
-	snprintf(k->record.position, sizeof(k->record.position), "%s/%" PRId32 "/%" PRId64, p->topic, m->partition, m->offset);
-	held.position.n = strlen(k->record.position);
 	if (take_record(k, p, m, &held) == NOT_NOW)
 		return false;
 	kafka_window_add(&p->window, m->offset, -1, bytes);
