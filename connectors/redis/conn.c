@@ -28,6 +28,7 @@
  */
 #define BACKOFF_BASE_MS 50
 #define BACKOFF_CAP_MS 3000
+#define STEADY_MS 5000 /* up for so long, and the next loss is a new one: a server that refuses what we say must not be hammered */
 #define MAX_UNREAD (RDS_REPLY_MAX + (1u << 20)) /* bytes of an answer that is not complete */
 #define READS_A_TURN 16                          /* of hiredis' 16 KiB each */
 
@@ -54,6 +55,7 @@ struct rds_conn {
 	char moved_host[256]; /* "": where the URL says */
 	unsigned moved_port;
 	unsigned failures;
+	uint64_t up_ns;    /* since */
 	uint64_t heard_ns; /* last byte, or when an answer began to be due */
 	struct sb_buf hello;
 	struct rds_reply_bytes replies;
@@ -99,11 +101,13 @@ static void lost(struct rds_conn *c, const char *why)
 	let_go(c);
 	if (c->state == STOPPED)
 		return;
+	if (c->state != UP)
+		c->moved_host[0] = '\0';
+	else if (sb_mono_ns(c->env->clock) - c->up_ns >= STEADY_MS * SB_NS_PER_MS)
+		c->failures = 0;
 	c->state = WAITING;
 	set_timer(c, rds_backoff_ms(c->failures, sb_rand_u32(c->env->rand)));
 	c->failures++;
-	if (c->failures > 1)
-		c->moved_host[0] = '\0';
 	c->ops->down(c->arg, c->why);
 }
 
@@ -263,7 +267,7 @@ static void on_pong(redisAsyncContext *ac, void *reply, void *arg)
 		return;
 	}
 	c->state = UP;
-	c->failures = 0;
+	c->up_ns = sb_mono_ns(c->env->clock);
 	c->why[0] = '\0';
 	set_timer(c, c->conf.command_timeout_ms / 4 + 1);
 	c->ops->up(c->arg);

@@ -41,7 +41,7 @@ static struct sb_link alive = { &alive, &alive };
 
 static bool same(const struct rds_stream *a, const struct rds_stream *b)
 {
-	return a->s->env->shard == b->s->env->shard && strcmp(a->conf->at.url, b->conf->at.url) == 0 && strcmp(a->key, b->key) == 0 &&
+	return a->s->env->shard == b->s->env->shard && a->s->name == b->s->name && strcmp(a->key, b->key) == 0 &&
 	       strcmp(a->conf->group, b->conf->group) == 0 && strcmp(a->consumer, b->consumer) == 0;
 }
 

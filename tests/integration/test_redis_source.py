@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import sys
+import time
 import unittest
 
 import harness
@@ -343,6 +344,19 @@ class Trouble(Case):
         r.fill("jobs", bodies(range(10, 20)))
         self.wait_done(r, range(20))
         self.assertNotIn(":one@", d.log_tail(1000000))
+
+    def test_something_else_under_the_key_is_waited_out(self):
+        r = self.server()
+        r("SET", "jobs", "a string")
+        d = self.daemon(r)
+        harness.wait_for("the refusal", lambda: "WRONGTYPE" in d.log_tail(100000))
+        met = r("INFO", "stats")
+        time.sleep(1)
+        connections = [int(re.search(r"total_connections_received:(\d+)", s)[1]) for s in (met, r("INFO", "stats"))]
+        self.assertLess(connections[1] - connections[0], 20, "it is hammered")
+        r("DEL", "jobs")
+        r.fill("jobs", bodies(range(10)))
+        self.assertEqual(self.wait_done(r, range(10)), 0)
 
     def test_a_replica_becomes_the_primary(self):
         first = redis.Server(appendonly="yes")
