@@ -141,7 +141,7 @@ static int check_breaks(struct builder *b)
 	struct sb_err err;
 
 	for (size_t i = 0; i < SB_LEN(breaks); i++) {
-		const char *at = memmem(b->text.p, b->text.n, breaks[i].bytes, strlen(breaks[i].bytes));
+		const char *at = b->text.n ? memmem(b->text.p, b->text.n, breaks[i].bytes, strlen(breaks[i].bytes)) : NULL;
 
 		if (!at)
 			continue;

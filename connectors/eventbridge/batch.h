@@ -52,7 +52,7 @@ void batch_refused(struct verdict *v, const struct sb_refusal *why, size_t offse
 /* Envelope facts, and the bus by its name's node (0: none) of `t`. false: v says why. */
 bool batch_spec(struct batch *b, const struct sb_tape *t, uint32_t bus, struct sb_event_spec *ret, struct verdict *v);
 /* The event of the last batch_next. */
-void batch_build(struct batch *b, const struct sb_event_spec *spec, struct verdict *v);
+void batch_build(struct batch *b, const struct sb_event_spec *given, struct verdict *v);
 
 /* Texts -> events and verdicts. -1: *fault, and nothing was taken. */
 typedef int batch_reader(struct batch *b, struct batch_fault *fault);
