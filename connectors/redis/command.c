@@ -38,7 +38,7 @@ void rds_begin(struct rds_command *c, struct sb_buf *out, unsigned words, const 
 
 void rds_bytes(struct rds_command *c, struct sb_slice s)
 {
-	char *p = sb_buf_reserve(c->out, MARK_MAX + s.n + 2);
+	char *p = sb_buf_reserve(c->out, MARK_MAX + s.n + 3); /* and a NUL: hiredis looks for its words as in a string */
 
 	SB_ASSERT(c->left > 0);
 	c->left--;
@@ -52,6 +52,7 @@ void rds_bytes(struct rds_command *c, struct sb_slice s)
 	p += s.n;
 	*p++ = '\r';
 	*p++ = '\n';
+	*p = '\0';
 	c->out->len = (size_t)(p - c->out->p);
 }
 
