@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "config_tables.h"
+#include "connectors/redis/settings.h"
 
 /*
  * From the node tree to struct sb_config. Sections of the framework are decoded by its tables, what stands under a
@@ -408,6 +409,29 @@ static void load_root(struct loader *l, const struct sb_root_keys *k)
 		(struct sb_deadletters_conf){ .keep_ms = k->dead_letters.keep, .max_bytes = k->dead_letters.max_bytes };
 }
 
+/* The URL; and names that end up within keys. */
+static void load_metrics(struct loader *l, const struct sb_root_keys *k, const struct sb_node *root)
+{
+	const struct sb_node *metrics = sb_node_get(root, "metrics"), *at = metrics ? sb_node_get(metrics, "redis") : NULL;
+	const struct rds_settings where = { .url = k->metrics.url };
+	const char *const names[] = { k->metrics.cluster, k->metrics.instance }, *const keys[] = { "cluster", "instance" };
+	struct sb_err err;
+
+	l->c->metrics = (struct sb_metrics_conf){ .url = k->metrics.url, .user = k->metrics.user, .password = k->metrics.password,
+		.cluster = k->metrics.cluster, .instance = k->metrics.instance, .connect_timeout_ms = k->metrics.connect_timeout,
+		.flush_ms = k->metrics.flush, .rollup_ms = k->metrics.rollup };
+	if (!at)
+		return;
+	rds_settings_check(&l->decode, at, &where);
+	for (size_t i = 0; i < SB_LEN(names); i++) {
+		if (!names[i] || strstr(names[i], "${") || name_ok(sb_slice_str(names[i])))
+			continue;
+		sb_fail(&err, SB_E_INVALID, "`%s` is not a name", names[i]);
+		sb_hint(&err, "letters, digits, `.`, `_`, `-`; a letter or digit first; at most %d", NAME_MAX_BYTES);
+		rds_complain(&l->decode, at, keys[i], &err);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------ life */
 
 static struct sb_config *config_new(const char *file)
@@ -441,6 +465,7 @@ struct sb_config *sb_config_read(
 	if (c->doc.root->kind != SB_NODE_MAP && c->doc.root->kind != SB_NODE_NULL)
 		return c;
 	load_root(&l, &k);
+	load_metrics(&l, &k, c->doc.root);
 	load_sections(&l, &k, c->doc.root);
 	sb_config_check_names(c, diags);
 	return c;

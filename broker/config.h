@@ -96,6 +96,14 @@ extern const struct sb_field sb_bus_target_fields[];
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
+/* Where the numbers of this daemon are told (docs/redis-metrics.md). */
+struct sb_metrics_conf {
+	const char *url;               /* NULL: nowhere */
+	const char *user, *password;   /* NULL: the URL's */
+	const char *cluster, *instance; /* instance NULL: of the host's name */
+	uint64_t connect_timeout_ms, flush_ms, rollup_ms;
+};
+
 struct sb_config {
 	atomic_uint refs;
 	struct sb_arena arena;
@@ -114,6 +122,7 @@ struct sb_config {
 	} limits;
 	struct sb_journal_conf journal; /* dir is <data_dir>/journal */
 	struct sb_deadletters_conf dead_letters;
+	struct sb_metrics_conf metrics;
 
 	struct sb_listener_conf *listener;
 	struct sb_bus_conf *bus;

@@ -58,6 +58,28 @@ static const struct sb_field dead_letters_fields[] = {
 	{ 0 },
 };
 
+static const struct sb_field metrics_redis_fields[] = {
+	SB_F_KEY(SECRET, R, metrics.url, "url", .required = true, .min = 1,
+		.doc = "`redis://[[user]:password@]host[:6379][/db]`, `unix:/path[?db=n]`, or `rediss://` where hiredis has TLS."),
+	SB_F_KEY(STR, R, metrics.user, "user", .max = 255, .doc = "Of the ACL; instead of the URL's."),
+	SB_F_KEY(SECRET, R, metrics.password, "password", .doc = "Instead of the URL's."),
+	SB_F_KEY(STR, R, metrics.cluster, "cluster", .min = 1, .max = 64, .dflt = "default",
+		.doc = "Daemons of one name are shown together: every key begins with `signalbox:{NAME}`."),
+	SB_F_KEY(STR, R, metrics.instance, "instance", .min = 1, .max = 64, .doc = "This daemon's name; absent: the host's."),
+	SB_F_KEY(MS, R, metrics.connect_timeout, "connect_timeout", .min = 10, .max = 600000, .dflt = "5s",
+		.doc = "From the look-up of the name to the answer to PING."),
+	SB_F_KEY(MS, R, metrics.flush, "flush", .min = 100, .max = 60000, .dflt = "1s",
+		.doc = "How often the instance's numbers and the `:1s` stream are written."),
+	SB_F_KEY(MS, R, metrics.rollup, "rollup", .min = 1000, .max = 60000, .dflt = "1m",
+		.doc = "How often the `:1m` streams are written; readers expect a minute."),
+	{ 0 },
+};
+
+static const struct sb_field metrics_fields[] = {
+	OBJECT("redis", metrics_redis_fields, .doc = "In a Redis, for dashboards: docs/redis-metrics.md."),
+	{ 0 },
+};
+
 const struct sb_field sb_root_fields[] = {
 	SB_F(INT, R, version, .min = 1, .max = 1, .dflt = "1", .doc = "Of this file's language."),
 	SB_F(FILE, R, data_dir, .dflt = "data",
@@ -78,6 +100,7 @@ const struct sb_field sb_root_fields[] = {
 	OBJECT("limits", limits_fields, .doc = "What is refused."),
 	OBJECT("journal", journal_fields, .doc = "The durable queue of record."),
 	OBJECT("dead_letters", dead_letters_fields, .doc = "The table of dead letters."),
+	OBJECT("metrics", metrics_fields, .doc = "Where the daemon's numbers are told, beside `/metrics`."),
 	{ 0 },
 };
 

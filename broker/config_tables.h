@@ -28,6 +28,10 @@ struct sb_root_keys {
 	struct {
 		uint64_t keep, max_bytes;
 	} dead_letters;
+	struct {
+		const char *url, *user, *password, *cluster, *instance;
+		uint64_t connect_timeout, flush, rollup;
+	} metrics;
 };
 
 struct sb_listener_keys {

@@ -181,6 +181,7 @@ static void set_pause(struct sb_daemon *d, struct sb_http_req *req, json_t *body
 		sb_loop_call(d->loop[target->home->index], repause, target);
 	for (unsigned i = 0; source && i < d->core.n_shards; i++)
 		sb_loop_call(d->loop[i], pause_source, source);
+	sb_metrics_mark(d->metrics, on ? "pause" : "resume", name, kind);
 	reply_json(req, 200, json_pack("{s:i,s:b}", "v", 1, "paused", on));
 }
 

@@ -64,6 +64,8 @@ struct sb_core {
 		sb_counter lost_letters;         /* dead letters expired by `keep` */
 		sb_counter spawner_restarts;
 		sb_counter reload_ok, reload_ms; /* of the last reload: 1 or 0; of the last good one: wall time */
+		sb_counter redis_flushes, redis_flushes_dropped; /* of metrics */
+		sb_counter redis_up, redis_leads;                /* 1: connected; this one writes the cluster's numbers */
 	} counts;
 };
 

@@ -483,7 +483,7 @@ static int start(struct sb_daemon *d, enum sb_orphans orphans, struct sb_err *er
 		return -1;
 	d->slots.core = &d->core;
 	if (open_plan(d, err) < 0 || open_loop(d, err) < 0 || sb_control_open(d, err) < 0 || open_listeners(d, err) < 0 ||
-	    start_threads(d, err) < 0)
+	    sb_metrics_start(d, &d->metrics, err) < 0 || start_threads(d, err) < 0)
 		return -1;
 	if (sb_daemon_record_generation(d, d->plan) < 0)
 		sb_log(SB_LOG_ERROR, "generation not recorded");
@@ -511,6 +511,7 @@ static void finish(struct sb_daemon *d)
 {
 	char path[4096];
 
+	sb_metrics_stop(d->metrics);
 	for (unsigned i = 0; i < d->core.n_shards; i++)
 		sb_loop_stop(d->loop[i]);
 	for (unsigned i = 0; i < d->core.n_shards; i++)
@@ -528,6 +529,7 @@ static void finish(struct sb_daemon *d)
 	sb_http_server_free(d->control);
 	sb_mailbox_drain(&d->mail);
 	sb_mailbox_done(&d->mail);
+	sb_metrics_free(d->metrics);
 	sb_keeper_free(d->keeper);
 	event_free(d->mail_ev);
 	event_free(d->stop_ev);

@@ -11,6 +11,7 @@
 #include "broker/front.h"
 #include "broker/gather.h"
 #include "broker/keeper.h"
+#include "broker/metrics.h"
 #include "broker/plan.h"
 
 /*
@@ -36,6 +37,7 @@ struct sb_daemon {
 	struct event *mail_ev, *stop_ev, *minute_ev, *signal_ev[3];
 	struct sb_http_server *control;
 	struct sb_keeper *keeper;
+	struct sb_metrics *metrics;  /* NULL: none wanted */
 	int lock;
 	uint64_t generation;
 	enum sb_stop_phase phase;

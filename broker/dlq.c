@@ -294,6 +294,7 @@ static void redrive_back(struct sb_mail *m)
 {
 	struct redrive *r = SB_CONTAINER(m, struct redrive, mail);
 	struct dlq_call *c = r->call;
+	char letters[40];
 
 	if (!r->taken) {
 		c->letter[r->index].bus = NULL;
@@ -301,8 +302,12 @@ static void redrive_back(struct sb_mail *m)
 		snprintf(c->why, sizeof(c->why), "%s", r->why);
 	}
 	free(r);
-	if (--c->left == 0)
-		call_start(c, unclaim_work, call_done);
+	if (--c->left > 0)
+		return;
+	snprintf(letters, sizeof(letters), "%zu letters", c->n_letters - c->refused);
+	if (c->n_letters > c->refused)
+		sb_metrics_mark(c->d->metrics, "redrive", "", letters);
+	call_start(c, unclaim_work, call_done);
 }
 
 static void go_back(struct redrive *r)

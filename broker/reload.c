@@ -99,6 +99,7 @@ static void loaded(struct sb_daemon *d, const struct sb_config *config, struct s
 	sb_log_setup(config->log_format, config->log_level);
 	atomic_store(&d->core.counts.reload_ok, 1);
 	atomic_store(&d->core.counts.reload_ms, sb_wall_ms(d->core.clock));
+	sb_metrics_mark(d->metrics, "reload", "", "");
 	sb_log(SB_LOG_INFO, "configuration reloaded", KI("generation", d->generation), KI("rules", config->rules->n),
 		KI("changes", ret->diff.n));
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "broker/base/log.h"
+#include "broker/config.h"
 #include "broker/deadbox.h"
 
 static uint64_t age(uint64_t now, uint64_t since)
@@ -283,6 +284,13 @@ int sb_metrics_text(const struct sb_gather *g, const struct sb_core *core, bool 
 		sb_counted(&core->counts.reload_ms) / 1000);
 	one(out, "spawner_restarts_total", "counter", "Spawner processes that had to be started again",
 		sb_counted(&core->counts.spawner_restarts));
+	if (g->plan->config->metrics.url) {
+		one(out, "redis_flushes_total", "counter", "Times that metrics were written to Redis", sb_counted(&core->counts.redis_flushes));
+		one(out, "redis_flush_dropped_total", "counter", "Times that they should have been, and were not",
+			sb_counted(&core->counts.redis_flushes_dropped));
+		one(out, "redis_metrics_up", "gauge", "1: connected to the Redis of metrics", sb_counted(&core->counts.redis_up));
+		one(out, "redis_metrics_leader", "gauge", "1: writes the numbers of the whole cluster", sb_counted(&core->counts.redis_leads));
+	}
 	one(out, "log_lines_dropped_total", "counter", "Log lines that standard error did not take", sb_log_dropped());
 	source_metrics(g, out);
 	target_metrics(g, out);

@@ -10,6 +10,10 @@
 
 static void measure(struct sb_dispatch *d, uint64_t ns)
 {
+	uint64_t sixteenths = ns / (1000 * SB_DURATION_US(0));
+	unsigned bucket = sixteenths ? 64 - (unsigned)__builtin_clzll(sixteenths) : 0;
+
+	d->stats.duration[SB_MIN(bucket, SB_DURATION_BUCKETS - 1u)]++;
 	d->stats.duration_ns_sum += ns;
 	d->stats.duration_ns_max = SB_MAX(d->stats.duration_ns_max, ns);
 }

@@ -157,6 +157,9 @@ struct sb_dispatch_env {
 	void (*arm)(void *arg, struct sb_dispatch *d, uint64_t mono_ns);
 };
 
+#define SB_DURATION_BUCKETS 32
+#define SB_DURATION_US(i) (UINT64_C(16) << (i))
+
 struct sb_dispatch_stats {
 	/* Outstanding = in_flight + queued + retrying + held. queued: for its turn, in memory or in the journal. */
 	uint64_t in_flight, queued, retrying, held;
@@ -169,6 +172,8 @@ struct sb_dispatch_stats {
 	uint64_t unreachable_until_ms; /* wall time of the next probe; 0: reachable */
 	bool backlog, paused, at_max_retrying;
 	uint64_t duration_ns_sum, duration_ns_max;
+	/* Attempts by how long they took: [i] less than SB_DURATION_US(i), the last one all the rest. */
+	uint64_t duration[SB_DURATION_BUCKETS];
 };
 
 /*

@@ -5,6 +5,7 @@
 
 #include "broker/cli/control.h"
 #include "broker/cli/output.h"
+#include "broker/cli/status_redis.h"
 
 static const char *state_of(const json_t *t)
 {
@@ -114,8 +115,13 @@ static int run(struct sb_cli *cli)
 {
 	struct sb_control c;
 	json_t *answer = NULL;
-	int r = sb_control_find(cli, &c);
+	int r;
 
+	if (sb_cli_has(cli, "redis"))
+		return sb_status_redis(cli);
+	if (sb_cli_has(cli, "cluster"))
+		return sb_cli_usage(cli, "--cluster goes with --redis");
+	r = sb_control_find(cli, &c);
 	if (r)
 		return r;
 	r = sb_control_call(&c, "GET", "/v1/status", NULL, true, &answer);
@@ -130,6 +136,8 @@ static int run(struct sb_cli *cli)
 
 static const struct sb_cli_option options[] = {
 	SB_OPTION_DATA_DIR,
+	{ .name = "redis", .arg = "URL", .doc = "the whole cluster, from what its daemons tell a Redis (metrics: {redis: ...})" },
+	{ .name = "cluster", .arg = "NAME", .doc = "with --redis: which one; default: default" },
 	{ 0 },
 };
 
@@ -140,7 +148,9 @@ const struct sb_cli_verb sb_cmd_status = {
 	.options = options,
 	.details = "  signalbox status\n"
 		   "  signalbox status -o json | jq .targets\n"
-		   "  signalbox status -q || echo down    print nothing: the exit code tells\n\n"
+		   "  signalbox status -q || echo down    print nothing: the exit code tells\n"
+		   "  signalbox status --redis redis://10.0.0.5 --cluster shop\n\n"
+		   "The password for --redis may stand in SIGNALBOX_REDIS_PASSWORD instead of the URL.\n\n"
 		   "exit code: 0 a daemon answers, 4 there is none",
 	.run = run,
 };

@@ -25,7 +25,8 @@ PUBLIC = {
     "broker/journal": {"journal.h", "record.h"},
     "broker/deadletter": {"deadletter.h"},
     "rules": {"rules.h"},
-    "connectors": {"connector.h", "registry.h"},
+    # what else speaks to a Redis does it over the same connection
+    "connectors": {"connector.h", "registry.h", "redis/conn.h", "redis/command.h", "redis/reply.h", "redis/settings.h"},
     "executor": {"executor.h", "proc.h"},
 }
 

@@ -29,6 +29,11 @@ static const struct {
 	{ "version: 2", NULL, "1:10 `version` is out of range | 1\n" },
 	{ "target: {}", NULL, "1:1 unknown key `target` | did you mean `targets`?\n" },
 	{ "buses: {a: {keep: 1}}", NULL, "1:13 unknown key `keep` | there are no keys here\n" },
+	{ "metrics: {redis: {url: 'http://x'}}", NULL,
+		"1:24 not the URL of a Redis: it begins with none of redis://, rediss://, unix: | write redis://host:6379/0, "
+		"rediss://host:6380 or unix:/run/redis/redis.sock\n" },
+	{ "metrics: {redis: {url: 'redis://x', cluster: 'a b'}}", NULL,
+		"1:46 `a b` is not a name | letters, digits, `.`, `_`, `-`; a letter or digit first; at most 64\n" },
 	/* what belongs to the connector and what stands beside it */
 	{ "targets: {t: {run: {command: [a], timeout: 5s}}}", NULL,
 		"1:35 unknown key `timeout` | it belongs one level up, beside `run:`\n" },

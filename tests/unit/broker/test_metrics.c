@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/support/test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "broker/metrics_pack.h"
+
+/* A field as it stands in Redis; what is read of it is written again. */
+static const struct {
+	const char *what;
+	enum sb_part part;
+	const char *text;
+	bool ok;
+} packed[] = {
+	{ "a rule", SB_PART_RULES, "20 0 enabled default", true },
+	{ "a target", SB_PART_TARGETS, "20 1 2 3 4 131779 5:16,9:2,31:2 1 2 3 4 5 6 7 1 function ok", true },
+	{ "a target that did nothing", SB_PART_TARGETS, "0 0 0 0 0 0 - 0 0 0 0 0 0 0 0 - paused", true },
+	{ "a source", SB_PART_SOURCES, "21 1 2 3 4 0 kafka", true },
+	{ "nothing", SB_PART_RULES, "", false },
+	{ "too few numbers", SB_PART_RULES, "20", false },
+	{ "too few words", SB_PART_RULES, "20 0 enabled", false },
+	{ "no number", SB_PART_RULES, "20 x enabled default", false },
+	{ "a number too long", SB_PART_RULES, "20 12345678901234567890 enabled default", false },
+	{ "a negative number", SB_PART_RULES, "20 -1 enabled default", false },
+	{ "two blanks", SB_PART_RULES, "20  0 enabled default", false },
+	{ "no such cell", SB_PART_TARGETS, "0 0 0 0 0 0 32:1 0 0 0 0 0 0 0 0 - ok", false },
+	{ "a cell without a count", SB_PART_TARGETS, "0 0 0 0 0 0 5 0 0 0 0 0 0 0 0 - ok", false },
+	{ "an empty cell", SB_PART_TARGETS, "0 0 0 0 0 0 ,5:1 0 0 0 0 0 0 0 0 - ok", false },
+};
+
+static void test_fields_are_read_as_they_are_written(void **state)
+{
+	struct sb_buf out = SB_BUF(4096);
+	char word[SB_PACKED_WORDS][64];
+	struct sb_packed p;
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(packed); i++) {
+		if ((sb_unpack(packed[i].part, sb_slice_str(packed[i].text), &p) == 0) != packed[i].ok)
+			fail_msg("%s: %s", packed[i].what, packed[i].ok ? "not read" : "read");
+		if (!packed[i].ok)
+			continue;
+		for (size_t k = 0; k < SB_PACKED_WORDS; k++) {
+			snprintf(word[k], sizeof(word[k]), "%.*s", SB_SLICE_ARG(p.text[k]));
+			p.word[k] = word[k];
+		}
+		sb_buf_clear(&out);
+		sb_pack(packed[i].part, &p, &out);
+		if (!sb_slice_eq_str(sb_buf_slice(&out), packed[i].text))
+			fail_msg("%s: '%.*s'", packed[i].what, SB_SLICE_ARG(sb_buf_slice(&out)));
+	}
+	sb_buf_done(&out);
+}
+
+static void test_a_later_version_may_append(void **state)
+{
+	struct sb_packed p;
+
+	(void)state;
+	assert_int_equal(sb_unpack(SB_PART_RULES, SB_SLICE("7 1 shadow audit 99 more"), &p), 0);
+	assert_int_equal(p.n[SB_RULE_MATCHED], 7);
+	assert_true(sb_slice_eq_str(p.text[1], "audit"));
+}
+
+static const struct {
+	const char *what, *durations;
+	unsigned per_mille;
+	double ms;
+} quantiles[] = {
+	{ "of none", "-", 500, 0 },
+	{ "the middle of one cell", "1:2", 500, 0.024 },
+	{ "all of one cell", "1:2", 1000, 0.032 },
+	{ "in the first cell it is counted from zero", "0:10", 500, 0.008 },
+	{ "in the second of two", "0:10,3:10", 750, 0.096 },
+	{ "where one ends", "0:10,3:10", 500, 0.016 },
+	{ "the slowest of many", "0:999,10:1", 1000, 16.384 },
+	{ "beyond all cells", "31:1", 1000, 16.0 * 2147483648.0 / 1000 },
+};
+
+static void test_quantiles(void **state)
+{
+	uint64_t d[SB_DURATION_BUCKETS];
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(quantiles); i++) {
+		double ms;
+
+		assert_int_equal(sb_unpack_durations(sb_slice_str(quantiles[i].durations), d), 0);
+		ms = sb_duration_quantile(d, quantiles[i].per_mille);
+		if (fabs(ms - quantiles[i].ms) > 1e-6)
+			fail_msg("%s: %f", quantiles[i].what, ms);
+	}
+}
+
+static void test_instances_become_one(void **state)
+{
+	struct sb_packed a, b, before;
+
+	(void)state;
+	assert_int_equal(sb_unpack(SB_PART_TARGETS, SB_SLICE("10 0 0 0 0 0 3:5 1 2 0 0 0 500 0 0 function ok"), &a), 0);
+	assert_int_equal(sb_unpack(SB_PART_TARGETS, SB_SLICE("7 0 0 0 0 0 3:1,4:1 1 3 0 0 0 400 900 1 function ok"), &b), 0);
+	assert_int_equal(sb_unpack(SB_PART_TARGETS, SB_SLICE("4 1 0 0 0 0 3:2 9 9 0 0 0 0 0 0 function ok"), &before), 0);
+	sb_packed_since(SB_PART_TARGETS, &a, &before);
+	assert_int_equal(a.n[SB_TARGET_DELIVERED], 6);
+	assert_int_equal(a.n[SB_TARGET_RETRIED], 0); /* never below zero */
+	assert_int_equal(a.n[SB_TARGET_QUEUED], 2);  /* a gauge */
+	sb_packed_merge(SB_PART_TARGETS, &a, &b);
+	assert_int_equal(a.n[SB_TARGET_DELIVERED], 13);
+	assert_int_equal(a.n[SB_TARGET_QUEUED], 5);
+	assert_int_equal(a.n[SB_TARGET_OLDEST_MS], 400);
+	assert_int_equal(a.n[SB_TARGET_CIRCUIT_MS], 900);
+	assert_int_equal(a.n[SB_TARGET_PAUSED], 1);
+	assert_int_equal(a.duration[3], 4);
+	assert_int_equal(a.duration[4], 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fields_are_read_as_they_are_written),
+		cmocka_unit_test(test_a_later_version_may_append),
+		cmocka_unit_test(test_quantiles),
+		cmocka_unit_test(test_instances_become_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
