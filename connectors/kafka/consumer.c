@@ -141,8 +141,8 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum kafka_out_of_range policy, uint64_t *ret_lost)
 {
 	*ret_lost = 0;
-	if (a->low < 0) /* nobody could tell: what the group says, or the end that it asks for, which librdkafka knows */
-		return a->committed >= 0 ? a->committed : from == KAFKA_FROM_EARLIEST ? RD_KAFKA_OFFSET_BEGINNING : RD_KAFKA_OFFSET_END;
+	if (a->low < 0)
+		return a->committed;
 	if (a->committed < 0)
 		return from == KAFKA_FROM_EARLIEST ? a->low : a->high;
 	if (a->committed >= a->low && a->committed <= a->high)
@@ -159,6 +159,10 @@ int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum k
 	SB_ASSERT(!"a policy");
 }
 
+/*
+ * A broker that does not answer now costs one wait. A partition with a position begins there anyway; one without would begin
+ * anywhere, and once more elsewhere after a crash, so it is asked again.
+ */
 static void *ask(void *arg)
 {
 	struct kafka_ask *a = arg;
@@ -176,6 +180,8 @@ static void *ask(void *arg)
 		answers = answers && rd_kafka_query_watermark_offsets(a->rk, p->topic, p->partition, &at->low, &at->high, WATERMARK_MS) == 0;
 		if (!answers)
 			at->low = at->high = -1;
+		if (!answers && at->committed < 0 && !a->err)
+			a->err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	}
 	atomic_store_explicit(&a->done, true, memory_order_release);
 	n = write(a->wake_fd, &one, sizeof(one));

@@ -37,7 +37,7 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 /* Where each partition of an assignment begins. */
 struct kafka_asked {
 	int64_t committed; /* -1: the group has none */
-	int64_t low, high; /* what the broker has: low .. high - 1; -1: unknown */
+	int64_t low, high; /* what the broker has: low .. high - 1; -1: unknown, and then `committed` is known */
 };
 
 /* The offset to begin at; -1: the partition must not be read. *ret_lost: records that are gone, unread. Pure. */
@@ -48,7 +48,7 @@ struct kafka_ask {
 	rd_kafka_t *rk;
 	rd_kafka_topic_partition_list_t *list; /* ours */
 	struct kafka_asked *answer;            /* one for each */
-	rd_kafka_resp_err_t err;
+	rd_kafka_resp_err_t err;               /* also when nobody could tell where to begin */
 	int wake_fd;
 	bool out;
 	atomic_bool done;

@@ -29,8 +29,6 @@ static const struct {
 	{ "the topic was made anew: go on", { 30, 0, 20 }, EARLIEST, KAFKA_RANGE_EARLIEST, 0, 0 },
 	{ "the topic was made anew: to the end", { 30, 0, 20 }, EARLIEST, KAFKA_RANGE_LATEST, 20, 0 },
 	{ "nobody can tell what there is", { 7, -1, -1 }, EARLIEST, KAFKA_RANGE_STOP, 7, 0 },
-	{ "nobody can tell, a new group", { -1, -1, -1 }, EARLIEST, KAFKA_RANGE_STOP, RD_KAFKA_OFFSET_BEGINNING, 0 },
-	{ "nobody can tell, a new group, from the end", { -1, -1, -1 }, LATEST, KAFKA_RANGE_STOP, RD_KAFKA_OFFSET_END, 0 },
 };
 
 static void where_a_partition_begins(void **state)
