@@ -4,6 +4,7 @@
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define COMMITTED_MS 5000
@@ -136,6 +137,22 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 	return kafka_cluster_conf(&c->cluster, defaults, fixed, err);
 }
 
+#define NAME_MOST 65536 /* brokers are 100 at most, each with a host's name */
+
+char *kafka_source_identity(const struct kafka_source_conf *c, unsigned shard)
+{
+	const char *member = property(c, "group.instance.id");
+	struct sb_buf name = SB_BUF(NAME_MOST);
+
+	if (!member)
+		return NULL;
+	sb_buf_addf(&name, "%s\n%s\n%u\n", c->group, member, shard);
+	for (size_t i = 0; i < c->cluster.brokers.n; i++)
+		sb_buf_addf(&name, "%s,", c->cluster.brokers.v[i]);
+	sb_buf_addc(&name, '\0');
+	return name.p;
+}
+
 /* ------------------------------------------------------------------------------------------------ where to begin */
 
 int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum kafka_out_of_range policy, uint64_t *ret_lost)
@@ -216,6 +233,43 @@ void kafka_ask_free(struct kafka_ask *a)
 		rd_kafka_topic_partition_list_destroy(a->list);
 	free(a->answer);
 	*a = (struct kafka_ask){ 0 };
+}
+
+/* ------------------------------------------------------------------------------------------------ who we are */
+
+static pthread_mutex_t claims_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kafka_claim *claims;
+
+bool kafka_claim(struct kafka_claim *c)
+{
+	struct kafka_claim *other;
+
+	if (!c->name || c->held)
+		return true;
+	pthread_mutex_lock(&claims_lock);
+	for (other = claims; other && strcmp(other->name, c->name) != 0; other = other->next)
+		;
+	c->held = !other;
+	if (c->held) {
+		c->next = claims;
+		claims = c;
+	}
+	pthread_mutex_unlock(&claims_lock);
+	return c->held;
+}
+
+void kafka_unclaim(struct kafka_claim *c)
+{
+	struct kafka_claim **at = &claims;
+
+	pthread_mutex_lock(&claims_lock);
+	while (c->held && *at != c)
+		at = &(*at)->next;
+	if (c->held)
+		*at = c->next;
+	pthread_mutex_unlock(&claims_lock);
+	free(c->name);
+	*c = (struct kafka_claim){ 0 };
 }
 
 /* ------------------------------------------------------------------------------------------------ the end */

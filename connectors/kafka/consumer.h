@@ -31,6 +31,8 @@ extern const struct sb_field kafka_source_fields[];
 int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf);
 /* NULL: err says why. The caller owns it. `shard` > 0 gives a static member a name of its own. */
 rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err);
+/* The member's name in the whole world, on the heap; NULL: it is no static member, and has none. */
+char *kafka_source_identity(const struct kafka_source_conf *c, unsigned shard);
 
 /* ------------------------------------------------------------------------------------------------ positions */
 
@@ -57,6 +59,21 @@ struct kafka_ask {
 void kafka_ask(struct kafka_ask *a, rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int wake_fd);
 bool kafka_ask_done(struct kafka_ask *a); /* once; then list and answer may be read */
 void kafka_ask_free(struct kafka_ask *a); /* waits for the thread, if there is one */
+
+/* ------------------------------------------------------------------------------------------------ who we are */
+
+/*
+ * A group takes a static member of a name for the latest that says so, and fails the one before for good. A reload has both for a
+ * while, so the next one waits for the name. Any thread.
+ */
+struct kafka_claim {
+	char *name; /* ours; NULL: claims nothing, and always may */
+	struct kafka_claim *next;
+	bool held;
+};
+
+bool kafka_claim(struct kafka_claim *c);   /* true: it is ours, from before or now */
+void kafka_unclaim(struct kafka_claim *c); /* and forgets it */
 
 /* ------------------------------------------------------------------------------------------------ the end */
 

@@ -111,7 +111,7 @@ static void on_assigned(struct kafka_source *k, const rd_kafka_topic_partition_l
 {
 	k->counts.rebalances++;
 	kafka_ask_free(&k->ask);
-	if (list->cnt == 0 || k->life != RUNNING) /* whoever leaves takes it, and does not read it */
+	if (list->cnt == 0 || k->life != RUNNING || k->failed) /* whoever leaves takes it, and does not read it */
 		assign(k, list);
 	else
 		kafka_ask(&k->ask, k->rk, list, k->wake_fd);
@@ -199,21 +199,39 @@ void kafka_drain_revoked(struct kafka_source *k)
 	}
 }
 
+/* ------------------------------------------------------------------------------------------------ the worst */
+
+/* What it has is somebody else's by now: fenced, as when a partition is lost. */
+void kafka_fail(struct kafka_source *k, const char *why)
+{
+	kafka_note_error(k, why);
+	k->failed = true;
+	k->ask_ns = 0;
+	sb_log(SB_LOG_ERROR, "the consumer has failed for good: the source reads no more", KS("source", k->source->name), KS("why", k->last_error));
+	for (size_t i = 0; i < k->n_parts; i++)
+		if (k->part[i])
+			kafka_part_drop(k, k->part[i]);
+	if (k->revoked)
+		rd_kafka_topic_partition_list_destroy(k->revoked);
+	k->revoked = NULL;
+	rd_kafka_assign(k->rk, NULL);
+}
+
+void kafka_check_fatal(struct kafka_source *k)
+{
+	char why[256];
+
+	if (k->rk && !k->failed && rd_kafka_fatal_error(k->rk, why, sizeof(why)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		kafka_fail(k, why);
+}
+
 /* ------------------------------------------------------------------------------------------------ events */
 
 static void on_error(struct kafka_source *k, rd_kafka_resp_err_t err, const char *text)
 {
-	char why[256];
-
-	if (err == RD_KAFKA_RESP_ERR__FATAL) {
-		rd_kafka_fatal_error(k->rk, why, sizeof(why));
-		kafka_note_error(k, why);
-		if (!k->failed)
-			sb_log(SB_LOG_ERROR, "the consumer has failed for good: the source reads no more", KS("source", k->source->name), KS("why", why));
-		k->failed = true;
-		return;
-	}
-	kafka_note_error(k, text);
+	kafka_check_fatal(k);
+	if (err != RD_KAFKA_RESP_ERR__FATAL)
+		kafka_note_error(k, text);
 }
 
 static void on_event(struct kafka_source *k, rd_kafka_event_t *ev)

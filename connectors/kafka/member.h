@@ -50,9 +50,11 @@ struct kafka_source {
 	uint64_t commit_ns;          /* no commit of our own before */
 	bool commit_out;
 	struct kafka_ender ender;
+	struct kafka_claim claim;
 	enum life life;
 	uint64_t leave_ns;
 	bool paused, failed;
+	bool subscribed;             /* false: its name is still another's */
 	struct {
 		uint64_t records, buried, lost_by_retention, stale, abandoned, rebalances, errors;
 	} counts;
@@ -90,5 +92,7 @@ void kafka_listen(struct kafka_source *k);        /* everything that the main qu
 void kafka_on_answer(struct kafka_source *k);     /* kafka_ask_done() said so */
 void kafka_ask_again(struct kafka_source *k);
 void kafka_drain_revoked(struct kafka_source *k); /* and give back what is drained */
+void kafka_check_fatal(struct kafka_source *k);   /* has it failed for good? Not every way to that is an event */
+void kafka_fail(struct kafka_source *k, const char *why);
 
 #endif

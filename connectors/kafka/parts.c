@@ -12,6 +12,8 @@
 void kafka_note_error(struct kafka_source *k, const char *text)
 {
 	k->counts.errors++;
+	if (k->failed)
+		return; /* what comes after it says less */
 	snprintf(k->last_error, sizeof(k->last_error), "%s", text ? text : "");
 }
 

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "broker/base/log.h"
 #include "member.h"
 
 /*
@@ -261,6 +262,7 @@ static void close_step(struct kafka_source *k)
 	if (k->life == ENDING && kafka_ended(&k->ender)) {
 		k->life = CLOSED;
 		k->rk = NULL;
+		kafka_unclaim(&k->claim);
 		event_del(k->wake);
 		event_del(k->tick);
 		k->source->closed(k->source);
@@ -270,7 +272,7 @@ static void close_step(struct kafka_source *k)
 static void turn(struct kafka_source *k)
 {
 	kafka_listen(k);
-	if (kafka_ask_done(&k->ask) && k->life == RUNNING)
+	if (kafka_ask_done(&k->ask) && k->life == RUNNING && !k->failed)
 		kafka_on_answer(k);
 	read_parts(k);
 	kafka_drain_revoked(k);
@@ -288,6 +290,58 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	turn(arg);
 }
 
+/*
+ * A group gives a static member that is back what it had, and does not look at what it subscribes to; other topics than before
+ * wait for the group's next rebalance. Nobody can tell the group, so somebody is told.
+ */
+static void mind_the_topics(struct kafka_source *k)
+{
+	const struct kafka_source_conf *c = k->source->conf;
+	struct sb_buf before = SB_BUF(64);
+	char key[32], now[32];
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < c->topics.n; i++)
+		sum += kafka_record_seed(k->claim.name, c->topics.v[i], 0);
+	snprintf(key, sizeof(key), "topics %u", k->source->env->shard);
+	snprintf(now, sizeof(now), "%016" PRIx64, sum);
+	if (sb_source_remembered(k->source, sb_slice_str(key), &before) == 0 && !sb_slice_eq_str(sb_buf_slice(&before), now))
+		sb_log(SB_LOG_WARN, "the group learns of a static member's other topics at its next rebalance only",
+			KS("source", k->source->name));
+	sb_source_remember(k->source, sb_slice_str(key), sb_slice_str(now));
+	sb_buf_done(&before);
+}
+
+/* A static member waits for the instance before it to be gone. */
+static int subscribe(struct kafka_source *k, struct sb_err *err)
+{
+	const struct kafka_source_conf *c = k->source->conf;
+	rd_kafka_topic_partition_list_t *topics;
+	rd_kafka_resp_err_t rc;
+
+	k->subscribed = kafka_claim(&k->claim);
+	if (!k->subscribed)
+		return 0;
+	topics = rd_kafka_topic_partition_list_new((int)c->topics.n);
+	for (size_t i = 0; i < c->topics.n; i++)
+		rd_kafka_topic_partition_list_add(topics, c->topics.v[i], RD_KAFKA_PARTITION_UA);
+	rc = rd_kafka_subscribe(k->rk, topics);
+	rd_kafka_topic_partition_list_destroy(topics);
+	if (rc)
+		return sb_fail(err, SB_E_INVALID, "kafka: %s", rd_kafka_err2str(rc));
+	if (k->claim.name)
+		mind_the_topics(k);
+	return 0;
+}
+
+static void subscribe_late(struct kafka_source *k)
+{
+	struct sb_err err;
+
+	if (subscribe(k, &err) < 0)
+		kafka_fail(k, err.msg);
+}
+
 /* Also for wake-ups that were missed, and so that the group never takes us for dead. */
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -295,6 +349,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (k->life < ENDING)
+		kafka_check_fatal(k);
+	if (k->life == RUNNING && !k->subscribed)
+		subscribe_late(k);
 	if (k->life == RUNNING) {
 		spill_stuck(k);
 		kafka_store_positions(k);
@@ -302,19 +360,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			kafka_ask_again(k);
 	}
 	turn(k);
-}
-
-static int subscribe(struct kafka_source *k, struct sb_err *err)
-{
-	const struct kafka_source_conf *c = k->source->conf;
-	rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new((int)c->topics.n);
-	rd_kafka_resp_err_t rc;
-
-	for (size_t i = 0; i < c->topics.n; i++)
-		rd_kafka_topic_partition_list_add(topics, c->topics.v[i], RD_KAFKA_PARTITION_UA);
-	rc = rd_kafka_subscribe(k->rk, topics);
-	rd_kafka_topic_partition_list_destroy(topics);
-	return rc ? sb_fail(err, SB_E_INVALID, "kafka: %s", rd_kafka_err2str(rc)) : 0;
 }
 
 static int open_consumer(struct kafka_source *k, struct sb_err *err)
@@ -334,6 +379,7 @@ static int open_consumer(struct kafka_source *k, struct sb_err *err)
 	rd_kafka_poll_set_consumer(k->rk);
 	k->queue = rd_kafka_queue_get_consumer(k->rk);
 	rd_kafka_queue_io_event_enable(k->queue, k->wake_fd, &one, sizeof(one));
+	k->claim.name = kafka_source_identity(k->source->conf, k->source->env->shard);
 	return subscribe(k, err);
 }
 
@@ -397,6 +443,7 @@ static void kafka_free(struct sb_source *s)
 		event_free(k->tick);
 	if (k->wake_fd >= 0)
 		close(k->wake_fd);
+	kafka_unclaim(&k->claim);
 	sb_envelope_free(k->envelope);
 	kafka_record_done(&k->record);
 	free(k->part);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where a partition begins, and how its records are known again. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "tests/support/test.h"
 
 #include "connectors/kafka/consumer.h"
@@ -62,10 +65,52 @@ static void the_same_record_has_the_same_receipt_and_no_other(void **state)
 		assert_memory_not_equal(&a, &others[i], sizeof(a));
 }
 
+static struct kafka_claim claim(const char *name)
+{
+	return (struct kafka_claim){ .name = name ? strdup(name) : NULL };
+}
+
+static void a_static_member_waits_for_the_one_before_it(void **state)
+{
+	struct kafka_claim old = claim("me"), new = claim("me"), other = claim("you"), nobody = claim(NULL);
+
+	(void)state;
+	assert_true(kafka_claim(&old));
+	assert_true(kafka_claim(&old));
+	assert_false(kafka_claim(&new));
+	assert_true(kafka_claim(&other));
+	assert_true(kafka_claim(&nobody));
+	kafka_unclaim(&nobody);
+	assert_false(kafka_claim(&new));
+	kafka_unclaim(&old);
+	assert_true(kafka_claim(&new));
+	kafka_unclaim(&new);
+	kafka_unclaim(&other);
+}
+
+static void nobody_knows_the_same_member_by_another_name(void **state)
+{
+	struct kafka_pair pair[] = { { "group.instance.id", "me" } };
+	const char *const brokers[] = { "a:1", "b:2" };
+	struct kafka_source_conf c = { .group = "g", .cluster = { .brokers = { .v = (const char **)brokers, .n = 2 }, .pair = pair, .n_pairs = 1 } };
+	char *first = kafka_source_identity(&c, 0), *second = kafka_source_identity(&c, 1), *same = kafka_source_identity(&c, 0);
+
+	(void)state;
+	assert_string_equal(first, same);
+	assert_string_not_equal(first, second);
+	c.cluster.n_pairs = 0;
+	assert_null(kafka_source_identity(&c, 0));
+	free(first);
+	free(second);
+	free(same);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(where_a_partition_begins),
+		cmocka_unit_test(a_static_member_waits_for_the_one_before_it),
+		cmocka_unit_test(nobody_knows_the_same_member_by_another_name),
 		cmocka_unit_test(the_same_record_has_the_same_receipt_and_no_other),
 	};
 
