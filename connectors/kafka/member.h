@@ -55,6 +55,7 @@ struct kafka_source {
 	uint64_t leave_ns;
 	bool paused, failed;
 	bool subscribed;             /* false: its name is still another's */
+	bool joining, kept;          /* kept: librdkafka must not destroy it */
 	struct {
 		uint64_t records, buried, lost_by_retention, stale, abandoned, rebalances, errors;
 	} counts;

@@ -218,6 +218,25 @@ static bool holds_any(const struct kafka_source *k)
 	return false;
 }
 
+static bool has_begun_to_join(const struct kafka_source *k)
+{
+	char *member = rd_kafka_memberid(k->rk);
+	bool begun = member && member[0];
+
+	if (member)
+		rd_kafka_mem_free(k->rk, member);
+	return begun;
+}
+
+/*
+ * Before 2.3 librdkafka aborts when it destroys a member that has begun to join and was never given anything, not even nothing
+ * (issue 4312). Such a one leaves its group like any other, and is then left alone.
+ */
+static bool must_be_kept(const struct kafka_source *k)
+{
+	return rd_kafka_version() < 0x020300ff && k->counts.rebalances == 0 && (k->joining || has_begun_to_join(k));
+}
+
 /* What is done is committed; then good-bye. */
 static void try_to_leave(struct kafka_source *k, uint64_t now)
 {
@@ -227,6 +246,7 @@ static void try_to_leave(struct kafka_source *k, uint64_t now)
 	if (!kafka_all_committed(k, false) && now < k->leave_ns)
 		return;
 	kafka_store_positions(k);
+	k->joining = has_begun_to_join(k); /* whoever has left is nobody */
 	k->life = LEAVING;
 	k->leave_ns = now + LEAVE_MS * SB_NS_PER_MS;
 	kafka_note_and_destroy(k, rd_kafka_consumer_close_queue(k->rk, k->queue));
@@ -244,7 +264,11 @@ static void end_consumer(struct kafka_source *k)
 	rd_kafka_queue_destroy(k->queue);
 	k->queue = NULL;
 	k->life = ENDING;
-	kafka_end(&k->ender, k->rk, !rd_kafka_consumer_closed(k->rk), k->wake_fd);
+	k->kept = must_be_kept(k);
+	if (k->kept)
+		sb_log(SB_LOG_INFO, "a consumer that had not joined its group yet stays in memory", KS("source", k->source->name));
+	else
+		kafka_end(&k->ender, k->rk, !rd_kafka_consumer_closed(k->rk), k->wake_fd);
 }
 
 static void close_step(struct kafka_source *k)
@@ -259,7 +283,7 @@ static void close_step(struct kafka_source *k)
 		try_to_leave(k, now);
 	if (k->life == LEAVING && !k->ask.out && (rd_kafka_consumer_closed(k->rk) || now >= k->leave_ns))
 		end_consumer(k);
-	if (k->life == ENDING && kafka_ended(&k->ender)) {
+	if (k->life == ENDING && (k->kept || kafka_ended(&k->ender))) {
 		k->life = CLOSED;
 		k->rk = NULL;
 		kafka_unclaim(&k->claim);
