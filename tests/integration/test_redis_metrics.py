@@ -163,6 +163,24 @@ class Metrics(unittest.TestCase):
         self.assertEqual(marks()["pause"], ("record", "target"))
         self.assertEqual(marks()["redrive"], ("", "1 letters"))
 
+    def test_a_circuit_that_opens_and_closes_is_seen(self):
+        r, far = self.server(), redis.Server()
+        self.addCleanup(far.close)
+        c = config(r, "a")
+        c["targets"]["record"] = {"redis": {"url": far.url, "stream": "done"}, "retry": {"base": "10ms", "cap": "100ms"}}
+        d = self.enterContext(harness.Daemon(c)).start()
+        d.post([harness.order(1)])
+
+        def flips():
+            return [f["detail"] for _, f in r.entries(f"{P}:marks") if (f["what"], f["name"]) == ("circuit", "record")]
+        harness.wait_for("the open circuit", lambda: flips() == ["open"], 20)
+        harness.wait_for("its state", lambda: r("HGET", f"{P}:t:record", "circuit") == "open", 20)
+        far.start()
+        harness.wait_for("the closed circuit", lambda: flips() == ["open", "closed"], 20)
+        d.settle()
+        self.wait_totals(r, [d])
+        harness.wait_for("its state", lambda: r("HGET", f"{P}:t:record", "circuit") == "closed", 20)
+
     def test_rules_beyond_the_bound_are_told_together(self):
         r = self.server()
         rules = {"rules": [{"name": f"r{n:04}", "pattern": {"source": ["com.shop"], "detail": {"n": [n]}},
@@ -301,6 +319,48 @@ class Metrics(unittest.TestCase):
         url = f"redis://dashboards:secret@127.0.0.1:{r.port}"
         s = ds[0].cli_json("status", "--redis", url, "--cluster", "demo")
         self.assertEqual(s["totals"]["in"], want["in"])
+
+    def panel_answer(self, reader, query):
+        """What the plug-in would ask: whole streams, whole hashes, ranges by index."""
+        key = query["keyName"]
+        for name, value in (("cluster", "demo"), ("rule", "orders"), ("target", "record"), ("source", "events")):
+            key = key.replace("${%s}" % name, value)
+        more = {"xrange": ("-", "+"), "hgetall": (), "zrange": (query.get("min"), query.get("max"), "WITHSCORES")}[query["command"]]
+        return reader(query["command"], key, *more)
+
+    def test_panels_show_what_the_daemons_counted(self):
+        r = self.server()
+        self.assertEqual(r(*shlex.split(blocks("acl")[0])), "OK")
+        ds = self.two(r)
+        self.traffic(ds)
+        want = self.wait_totals(r, ds)
+        for stream, field, of in (("1m", "in", "in"), ("t:record:1m", "ok", "delivered"), ("s:events:1m", "in", "in")):
+            self.wait_sum(r, stream, field, want[of])
+        reader = redis.Client(r.path)
+        self.addCleanup(reader.close)
+        reader("AUTH", "dashboards", "secret")
+        names = {"matches": "matched", "ok": "delivered", "fail": "failed", "retry": "retried"}
+        compared = set()
+        for panel in json.loads((harness.ROOT / "deploy/grafana/redis.json").read_text())["panels"]:
+            [query] = panel["targets"]
+            answer = self.panel_answer(reader, query)
+            if not query["keyName"].endswith(":top:rules"):  # of the last minute alone
+                self.assertTrue(answer, panel["title"])
+            shown = [n for t in panel.get("transformations", []) for n in t["options"]["include"]["names"] if n != "$time"]
+            rows = [pairs(f) for _, f in answer] if query["command"] == "xrange" else [pairs(answer)]
+            for field in shown:
+                self.assertIn(field, rows[0], panel["title"])
+                if names.get(field, field) in want:
+                    self.assertEqual(sum(int(row[field]) for row in rows), want[names.get(field, field)], (panel["title"], field))
+                    compared.add(field)
+        self.assertEqual(compared, set(want) | set(names))
+        lines = ds[0].request("GET", "/metrics/detailed").text
+        for panel in json.loads((harness.ROOT / "deploy/grafana/prometheus.json").read_text())["panels"]:
+            for expression in (t["expr"] for t in panel["targets"]):
+                for metric, labels in re.findall(r"(signalbox_\w+)(?:\{(\w+)=)?", expression):
+                    self.assertRegex(lines, rf"(?m)^{metric}({{.*{labels or ''}.*}})? [0-9.]+$", panel["title"])
+                for label in re.findall(r"by \(([^)]*)\)", expression):
+                    self.assertRegex(lines, rf"(?m)^{re.search('signalbox_[a-z_]+', expression)[0]}{{.*{label.split(', ')[-1]}=", panel["title"])
 
     def test_the_keys_on_the_page_are_those_there_are(self):
         r = self.server()
