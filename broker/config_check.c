@@ -112,6 +112,27 @@ static void check_dead_letter(struct check *k, const struct sb_target_conf *t)
 	tell(k, at, false, &err);
 }
 
+/* A source that shares its queue with other members of a group, and journals what is not delivered soon. NULL: there is none. */
+static const char *spilling_source(const struct check *k)
+{
+	for (size_t i = 0; i < k->c->n_sources; i++)
+		if (k->c->source[i].connector->source->settled && !k->c->source[i].overflow_pause)
+			return k->c->source[i].name;
+	return NULL;
+}
+
+static void check_order(struct check *k, const struct sb_target_conf *t)
+{
+	const char *source = t->order_by ? spilling_source(k) : NULL;
+	struct sb_err err;
+
+	if (!source)
+		return;
+	sb_fail(&err, SB_E_INVALID, "in a group of several daemons this order ends where a part of '%s' changes hands", source);
+	sb_hint(&err, "what is journaled here comes after what the next owner reads on; it holds with one daemon");
+	tell(k, node_of(k, "targets", t->name, "order_by"), true, &err);
+}
+
 static void check_target(struct check *k, const struct sb_target_conf *t)
 {
 	const struct sb_node *retry = node_of(k, "targets", t->name, "retry");
@@ -131,6 +152,7 @@ static void check_target(struct check *k, const struct sb_target_conf *t)
 		sb_fail(&err, SB_E_INVALID, "`lanes` does nothing without `order_by`");
 		tell(k, lanes, true, &err);
 	}
+	check_order(k, t);
 	if (on_full && !t->policy.max_queue_bytes && !t->policy.max_queue_age_ms) {
 		sb_fail(&err, SB_E_INVALID, "`on_full` does nothing without `max_queue`");
 		tell(k, on_full, true, &err);

@@ -14,11 +14,11 @@ static const struct {
 } cases[] = {
 	/* names and connectors */
 	{ "targets: {t: {}}", NULL, "1:11 target `t` has no connector | one of `run:`, `log:`, `bus:`\n" },
-	{ "sources: {s: {source: x}}", NULL, "1:11 source `s` has no connector | one of `hook:`, `events:`\n" },
+	{ "sources: {s: {source: x}}", NULL, "1:11 source `s` has no connector | one of `hook:`, `events:`, `queue:`\n" },
 	{ "targets: {t: {rnu: {command: [a]}}}", NULL, "1:15 unknown key `rnu` | did you mean `run`?\n" },
 	{ "targets: {t: {hook: {path: /a}}}", NULL,
 		"1:15 `hook` cannot be a target | one of `run:`, `log:`, `bus:`\n" },
-	{ "sources: {t: {log: {}}}", NULL, "1:15 `log` cannot be a source | one of `hook:`, `events:`\n" },
+	{ "sources: {t: {log: {}}}", NULL, "1:15 `log` cannot be a source | one of `hook:`, `events:`, `queue:`\n" },
 	{ "targets: {t: {log: {}, run: {command: [a]}}}", NULL,
 		"1:24 target `t` has two connectors, `log` and `run` | make it two targets\n" },
 	{ "targets: {.t: {log: {}}}", NULL,
@@ -86,6 +86,10 @@ static const struct {
 	{ "targets: {t: {log: {}, lanes: 4}}", NULL, "1:31 warning: `lanes` does nothing without `order_by` | \n" },
 	{ "targets: {t: {log: {}, on_full: refuse}}", NULL,
 		"1:33 warning: `on_full` does nothing without `max_queue` | \n" },
+	{ "{sources: {q: {queue: {}}}, targets: {t: {log: {}, order_by: $.detail.id}}}", NULL,
+		"1:62 warning: in a group of several daemons this order ends where a part of 'q' changes hands | what is journaled "
+		"here comes after what the next owner reads on; it holds with one daemon\n" },
+	{ "{sources: {q: {queue: {}, overflow: pause}}, targets: {t: {log: {}, order_by: $.detail.id}}}", NULL, "" },
 	{ "targets: {t: {log: {}, order_by: a..b}}", NULL, "1:34 path 'a..b': column 3: expected a key | \n" },
 	/* listeners */
 	{ "listeners: {a: {address: 0.0.0.0:80}}", NULL,

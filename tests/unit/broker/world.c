@@ -36,6 +36,18 @@ const struct sb_connector sb_connector_hook = {
 	.summary = "takes raw JSON on a path",
 	.source = &(const struct sb_source_ops){ .conf_size = sizeof(struct hook_conf), .fields = hook_fields },
 };
+static void settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
+{
+	(void)s;
+	(void)cookie;
+	(void)epoch;
+}
+
+static const struct sb_connector queue = {
+	.type = "queue",
+	.summary = "holds what it has until it is settled",
+	.source = &(const struct sb_source_ops){ .settled = settled },
+};
 static const struct sb_connector events = {
 	.type = "events",
 	.summary = "takes events",
@@ -60,7 +72,7 @@ static const struct sb_connector bus = {
 		.fields = sb_bus_target_fields, .concurrency = 500 },
 };
 
-const struct sb_connector *const sb_connectors[] = { &sb_connector_hook, &events, &sb_connector_run, &log_connector,
+const struct sb_connector *const sb_connectors[] = { &sb_connector_hook, &events, &queue, &sb_connector_run, &log_connector,
 	&bus, NULL };
 
 struct sb_config *world_config(const char *text)
