@@ -15,7 +15,7 @@ extern const struct sb_connector sb_connector_kafka;
 #define PRODUCE 0
 #define MANY_ERRORS 2000
 #define LET_IN_MS 1500
-#define STALL_MS 1500
+#define STALL_MS (2 * STAGE_TIMEOUT_MS + 700)
 #define LARGEST (1u << 20)
 
 struct side {
