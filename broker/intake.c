@@ -19,6 +19,9 @@
 #include "broker/receipt.h"
 
 #define GROUP_BYTES_MAX (96u << 20)
+/* Of an EVENT record besides the event and the inputs: its head with names and position, and an owed entry with its names. */
+#define HELD_HEAD_MAX 4096u
+#define HELD_OWED_MAX 512u
 #define INPUT_BYTES_MAX (2u << 20)
 
 static void group_done(struct sb_mail *m);
@@ -444,6 +447,16 @@ static bool must_wait(const struct sb_shard *s)
 	return false;
 }
 
+/* Its record may be written later, when it is too late to refuse. */
+static bool fits_a_group(const struct sb_shard *s, const struct sb_event *ev)
+{
+	uint64_t bytes = ev->n + HELD_HEAD_MAX;
+
+	for (size_t i = 0; i < s->n_owed; i++)
+		bytes += s->owed[i].input.n + HELD_OWED_MAX;
+	return bytes <= GROUP_BYTES_MAX;
+}
+
 int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct sb_held *held, struct sb_refusal *refusal)
 {
 	struct sb_shard *s = u->shard;
@@ -453,6 +466,10 @@ int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct s
 	refusal->why = SB_TAKEN;
 	if (owe_event(s, ev, NULL, refusal) < 0)
 		return -1;
+	if (!fits_a_group(s, ev)) {
+		sb_intake_forget_owed(s, ev);
+		return refuse_all(refusal, 1, SB_REFUSE_TOO_LARGE, "the event is too large with all the inputs that rules make of it");
+	}
 	if (must_wait(s)) {
 		sb_intake_forget_owed(s, ev);
 		return refuse_all(refusal, 1, SB_REFUSE_FULL, "a target has as much as it can hold, and gets on");

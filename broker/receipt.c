@@ -10,12 +10,12 @@
  *   OPEN ──> all delivered ─────────────────────> RECORDED (its DIRECT record is in the turn's frames) ──> settled
  *     └───> stuck, old, asked, in order ──> SPILLING (its EVENT record is with the journal) ──durable──> settled
  *     ^                                         │
- *     └─────── no room: in a second again ──────┘
+ *     └─────── no room: in a second again ──────┘   (`overflow: pause` and turned away: offered again in a second)
  *
  * References: one of the source's shard until it is settled, one for each note that the journal has, one for each mail
  * back that is under way. Whoever lets go last frees it.
  */
-#define ROOM_AGAIN_NS SB_NS_PER_S
+#define AGAIN_NS SB_NS_PER_S
 
 enum receipt_state { BUILDING, OPEN, RECORDED, SPILLING, SETTLED };
 
@@ -48,7 +48,8 @@ struct ticket {
 struct sb_receipt {
 	atomic_uint refs;
 	enum receipt_state state;
-	bool wants_spill;         /* said while it was being built */
+	bool wants_spill, wants_wait; /* said while it was being built */
+	bool to_journal;          /* it was on its way there, or must go: else it waits for its targets */
 	struct sb_source_unit *unit;
 	struct sb_link link;      /* in unit->held or unit->leaving; in the turn's records */
 	struct sb_event *ev;
@@ -196,6 +197,13 @@ static void on_note(struct sb_mail *m)
 	unref(r);
 }
 
+static void wait_in_line(struct sb_receipt *r)
+{
+	r->since_ns = sb_mono_ns(shard_of(r)->core->clock);
+	sb_list_unlink(&r->link);
+	sb_list_push_back(&r->unit->waiting, &r->link);
+}
+
 static void spilled(struct sb_intake_group *g, bool durable, const struct sb_refusal *why)
 {
 	struct sb_receipt *r = g->arg;
@@ -209,9 +217,7 @@ static void spilled(struct sb_intake_group *g, bool durable, const struct sb_ref
 	for (uint32_t i = 0; i < r->n; i++)
 		unref(r); /* the notes' */
 	r->state = OPEN;
-	r->since_ns = sb_mono_ns(shard_of(r)->core->clock);
-	sb_list_unlink(&r->link);
-	sb_list_push_back(&r->unit->waiting, &r->link);
+	wait_in_line(r);
 	if (r->left == 0)
 		record(r);
 }
@@ -222,6 +228,17 @@ static void owe_ticket(struct sb_shard *s, struct ticket *t, uint32_t ordinal, s
 	t->note = (struct sb_handover){ .mail.run = on_note, .home = &t->slot->home->mail, .ordinal = ordinal, .next = next };
 	s->owed[ordinal] = (struct sb_owed){ .rule = t->rule, .target = t->slot->name, .lane = t->lane, .input = t->input,
 		.flags = (uint8_t)(t->flags | (t->as_begun ? SB_OWED_BEGUN : 0)) };
+}
+
+static bool stopping(const struct sb_shard *s)
+{
+	return atomic_load_explicit(&s->core->stopping, memory_order_relaxed);
+}
+
+/* `overflow: pause`: it waits for its targets, and goes to the journal only to die, or to be ordered. */
+static bool pauses(const struct sb_source_unit *u)
+{
+	return u->slot->spill_after_ns == UINT64_MAX;
 }
 
 static void spill(struct sb_receipt *r)
@@ -240,7 +257,8 @@ static void spill(struct sb_receipt *r)
 		owe_ticket(s, &r->ticket[i], i, i + 1 < r->n ? &r->ticket[i + 1].note : NULL);
 	rec.owed = s->owed;
 	rc = sb_record_event(&g->append.frames, &rec);
-	SB_ASSERT(rc == 0); /* one event always fits a group */
+	SB_ASSERT(rc == 0); /* the intake has asked whether it fits a group */
+	r->to_journal = true;
 	g->append.deliveries = &r->ticket[0].note;
 	g->notes = true;
 	g->n = 0; /* it is counted already */
@@ -253,64 +271,35 @@ static void spill(struct sb_receipt *r)
 	sb_intake_group_submit(g);
 }
 
-static void spill_if_open(struct sb_receipt *r)
+/* False: it stays where it is. While stopping the source keeps it. */
+static bool spill_if_open(struct sb_receipt *r)
 {
 	if (r->state == BUILDING)
 		r->wants_spill = true;
-	else if (r->state == OPEN && !atomic_load_explicit(&shard_of(r)->core->stopping, memory_order_relaxed))
-		spill(r); /* while stopping the source keeps it */
+	if (r->state != OPEN || stopping(shard_of(r)))
+		return false;
+	spill(r);
+	return true;
 }
 
 void sb_receipts_spill(struct sb_source_unit *u, size_t n)
 {
-	if (u->slot->spill_after_ns == UINT64_MAX)
-		return;
-	while (n-- && !sb_list_empty(&u->held))
-		spill_if_open(sb_receipt_of_link(u->held.next));
-}
-
-static uint64_t due_of(const struct sb_link *head, uint64_t after_ns)
-{
-	const struct sb_receipt *r = sb_list_empty(head) ? NULL : SB_CONTAINER(head->next, struct sb_receipt, link);
-
-	return r && after_ns < UINT64_MAX - r->since_ns ? r->since_ns + after_ns : UINT64_MAX;
-}
-
-static void spill_due(struct sb_link *head, uint64_t after_ns, uint64_t now_ns)
-{
-	while (due_of(head, after_ns) <= now_ns)
-		spill_if_open(sb_receipt_of_link(head->next));
-}
-
-static bool stopping(const struct sb_shard *s)
-{
-	return atomic_load_explicit(&s->core->stopping, memory_order_relaxed);
-}
-
-void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns)
-{
-	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
-		struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
-
-		spill_due(&u->held, u->slot->spill_after_ns, now_ns);
-		spill_due(&u->waiting, ROOM_AGAIN_NS, now_ns);
-	}
-}
-
-uint64_t sb_receipts_next_due(const struct sb_shard *s)
-{
-	uint64_t first = UINT64_MAX;
-
-	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
-		const struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
-
-		first = SB_MIN(first, due_of(&u->held, u->slot->spill_after_ns));
-		first = SB_MIN(first, due_of(&u->waiting, ROOM_AGAIN_NS));
-	}
-	return first;
+	while (n-- && !pauses(u) && !sb_list_empty(&u->held))
+		if (!spill_if_open(sb_receipt_of_link(u->held.next)))
+			return;
 }
 
 /* ------------------------------------------------------------------------------------------------ tickets speak */
+
+static void bounced(struct sb_receipt *r)
+{
+	if (!pauses(r->unit))
+		spill_if_open(r);
+	else if (r->state == BUILDING)
+		r->wants_wait = true;
+	else if (r->state == OPEN)
+		wait_in_line(r);
+}
 
 static void hear(struct ticket *t, unsigned said)
 {
@@ -326,8 +315,10 @@ static void hear(struct ticket *t, unsigned said)
 		return;
 	if (r->left == 0 && r->state == OPEN)
 		record(r);
-	else if (!(said & SAID_DELIVERED))
+	else if (said & SAID_STUCK && !(said & SAID_DELIVERED))
 		spill_if_open(r);
+	else if (said & SAID_BOUNCED)
+		bounced(r);
 }
 
 static void on_back(struct sb_mail *m)
@@ -371,7 +362,7 @@ void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why)
 {
 	struct ticket *t = dl->ticket;
 
-	if (why == SB_STUCK_DYING || t->receipt->unit->slot->spill_after_ns != UINT64_MAX)
+	if (why == SB_STUCK_DYING || !pauses(t->receipt->unit))
 		say(t, SAID_STUCK);
 }
 
@@ -480,6 +471,71 @@ void sb_receipt_begin(struct sb_source_unit *u, struct sb_event *ev, const struc
 		record(r);
 	else if (r->wants_spill)
 		spill_if_open(r);
+	else if (r->wants_wait)
+		wait_in_line(r);
+}
+
+/* ------------------------------------------------------------------------------------------------ time */
+
+static uint64_t due_of(const struct sb_link *head, uint64_t after_ns)
+{
+	const struct sb_receipt *r = sb_list_empty(head) ? NULL : SB_CONTAINER(head->next, struct sb_receipt, link);
+
+	return r && after_ns < UINT64_MAX - r->since_ns ? r->since_ns + after_ns : UINT64_MAX;
+}
+
+static void spill_due(struct sb_source_unit *u, uint64_t now_ns)
+{
+	while (due_of(&u->held, u->slot->spill_after_ns) <= now_ns)
+		if (!spill_if_open(sb_receipt_of_link(u->held.next)))
+			return;
+}
+
+/* Those that were bounced, once more. */
+static void offer_again(struct sb_receipt *r)
+{
+	sb_list_unlink(&r->link);
+	sb_list_push_back(&r->unit->held, &r->link);
+	for (uint32_t i = 0; i < r->n && r->state == OPEN; i++)
+		if (r->ticket[i].bounced) {
+			r->ticket[i].bounced = false;
+			send_out(&r->ticket[i]);
+		}
+}
+
+static void try_waiting(struct sb_source_unit *u, uint64_t now_ns)
+{
+	while (due_of(&u->waiting, AGAIN_NS) <= now_ns) {
+		struct sb_receipt *r = sb_receipt_of_link(u->waiting.next);
+
+		if (!r->to_journal)
+			offer_again(r); /* what is turned away once more stands behind, and is not due */
+		else if (!spill_if_open(r))
+			return;
+	}
+}
+
+void sb_receipts_tick(struct sb_shard *s, uint64_t now_ns)
+{
+	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
+		struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
+
+		spill_due(u, now_ns);
+		try_waiting(u, now_ns);
+	}
+}
+
+uint64_t sb_receipts_next_due(const struct sb_shard *s)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (struct sb_link *l = s->units.next; l != &s->units && !stopping(s); l = l->next) {
+		const struct sb_source_unit *u = SB_CONTAINER(l, struct sb_source_unit, link);
+
+		first = SB_MIN(first, due_of(&u->held, u->slot->spill_after_ns));
+		first = SB_MIN(first, due_of(&u->waiting, AGAIN_NS));
+	}
+	return first;
 }
 
 /* ------------------------------------------------------------------------------------------------ no event at all */

@@ -271,28 +271,34 @@ static void enter_uncounted(struct sb_dispatch *d, struct sb_delivery *dl)
 	sb_dispatch_ready(d, dl);
 }
 
-static bool gets_on(const struct sb_dispatch *d)
+/* How long those in memory are still young; 0: it does not get on. */
+static uint64_t patience_ms(const struct sb_dispatch *d)
 {
 	const struct sb_heap_node *oldest = sb_heap_min(&d->ages);
-	uint64_t wall = sb_dispatch_wall(d);
+	uint64_t age;
 
-	return !d->paused && !d->draining && !d->breaker.failures && (!oldest || wall < oldest->key + SB_OFFER_PATIENCE_MS);
+	if (d->paused || d->draining || d->breaker.failures)
+		return 0;
+	age = oldest ? sb_dispatch_wall(d) - SB_MIN(oldest->key, sb_dispatch_wall(d)) : 0;
+	return age < SB_OFFER_PATIENCE_MS ? SB_OFFER_PATIENCE_MS - age : 0;
 }
 
-/* From full on, until a quarter is free. */
+/* From full on, until a quarter is free; but no longer than those in memory are young, though nothing may happen till then. */
 void sb_dispatch_note_busy(struct sb_dispatch *d)
 {
-	bool was = atomic_load_explicit(&d->busy, memory_order_relaxed), full;
+	bool was = atomic_load_explicit(&d->busy_until_ns, memory_order_relaxed) != 0;
+	bool full = !d->backlog && d->mem_bytes > (was ? d->policy.cache_bytes / 4 * 3 : d->policy.cache_bytes);
+	uint64_t left = full ? patience_ms(d) : 0;
 
-	full = d->mem_bytes > (was ? d->policy.cache_bytes / 4 * 3 : d->policy.cache_bytes);
-	full = full && !d->backlog && gets_on(d);
-	if (full != was)
-		atomic_store_explicit(&d->busy, full, memory_order_relaxed); /* a hint: nothing is ordered by it */
+	if (was || left) /* a hint: nothing is ordered by it */
+		atomic_store_explicit(&d->busy_until_ns, left ? sb_dispatch_now(d) + left * SB_NS_PER_MS : 0, memory_order_relaxed);
 }
 
 bool sb_dispatch_busy(const struct sb_dispatch *d)
 {
-	return atomic_load_explicit(&d->busy, memory_order_relaxed);
+	uint64_t until = atomic_load_explicit(&d->busy_until_ns, memory_order_relaxed);
+
+	return until && sb_dispatch_now(d) < until;
 }
 
 /* Those that were under way when it became busy are let in: as much again as the cache holds. */
@@ -301,7 +307,7 @@ static bool may_offer(struct sb_dispatch *d, uint64_t cost)
 	if (d->backlog || d->draining)
 		return false;
 	return d->ages.n == 0 || d->mem_bytes + cost <= d->policy.cache_bytes ||
-	       (gets_on(d) && d->mem_bytes + cost <= 2 * d->policy.cache_bytes);
+	       (patience_ms(d) && d->mem_bytes + cost <= 2 * d->policy.cache_bytes);
 }
 
 bool sb_dispatch_offer(struct sb_dispatch *d, struct sb_delivery *dl)

@@ -59,7 +59,7 @@ struct sb_dispatch {
 	struct sb_lane *lane_for;     /* whose range `lane_read` is reading */
 
 	atomic_uint_fast64_t reserved, max_reserved; /* bytes; any thread */
-	atomic_bool busy;                            /* written here, read by any thread */
+	atomic_uint_fast64_t busy_until_ns;          /* 0: not busy. Written here, read by any thread */
 	atomic_uint_fast64_t oldest_fresh_ms, refuse_age_ms; /* since when the first in the queue waits; 0: none. Any thread */
 	bool paused, draining, abandoned, pumping, again_next;
 	uint64_t armed_ns;           /* the earliest wish since the last tick; UINT64_MAX: none */

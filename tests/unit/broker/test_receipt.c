@@ -13,6 +13,7 @@
 
 #include "broker/deadbox.h"
 #include "broker/plan.h"
+#include "broker/receipt.h"
 #include "broker/shard.h"
 #include "broker/storage.h"
 
@@ -518,6 +519,50 @@ static void a_full_disk_makes_it_wait(void **state)
 	end();
 }
 
+/* A target that has more than it can hold, or a backlog: who pauses waits for that too, and writes nothing down. */
+static void with_pause_what_is_turned_away_is_offered_again(void **state)
+{
+	unsigned n = 0;
+
+	(void)state;
+	begin(2, 1, 4 << 10);
+	slot()->spill_after_ns = UINT64_MAX;
+	while (n < 60 && try_hand("both"))
+		n++;
+	come_to_rest();
+	pass_ms(10000); /* nobody waits for a target this slow: what comes now is turned away */
+	while (n < 60) {
+		assert_true(try_hand("both"));
+		n++;
+	}
+	come_to_rest();
+	assert_int_equal(t.n_settled, 0);
+	for (int i = 0; i < 200 && t.n_settled < n; i++) {
+		while (t.n_flight)
+			settle_flight(0, 'd');
+		pass_ms(500);
+	}
+	assert_int_equal(t.n_settled, n);
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 0);
+	audit(n, 3 * n, 0);
+	end();
+}
+
+/* The end may come while what is due is being written. */
+static void what_is_due_when_it_stops_holds_nobody_up(void **state)
+{
+	(void)state;
+	begin(1, 1, 8 << 20);
+	hand("one");
+	hand("row");
+	t.clock.mono += 5 * SB_NS_PER_S;
+	atomic_store(&t.core.stopping, true);
+	sb_source_spill(t.source[0], 100);
+	sb_receipts_tick(t.shard[0], t.clock.mono);
+	assert_int_equal(sb_receipts_next_due(t.shard[0]), UINT64_MAX);
+	end();
+}
+
 /* Any outcomes, any order, hardly any memory: each is settled once, and everything is accounted for. */
 static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 {
@@ -613,6 +658,8 @@ int main(void)
 		cmocka_unit_test(with_pause_it_waits_and_only_the_dead_are_written),
 		cmocka_unit_test(what_is_ordered_is_journaled_first),
 		cmocka_unit_test(a_full_disk_makes_it_wait),
+		cmocka_unit_test(with_pause_what_is_turned_away_is_offered_again),
+		cmocka_unit_test(what_is_due_when_it_stops_holds_nobody_up),
 		cmocka_unit_test(a_fast_stream_waits_instead_of_spilling),
 		cmocka_unit_test(each_is_settled_once_whatever_happens),
 	};
