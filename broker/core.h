@@ -80,7 +80,7 @@ struct sb_target_unit {
 	const struct sb_config *config; /* keeps target.conf alive: one reference */
 	struct sb_link link;            /* in the home shard's list of those that leave */
 	uint64_t leave_by_ns;           /* what it has not settled by then it must release */
-	bool opened, closing, closed;
+	bool tried, opened, closing, closed; /* tried: open() was called, with whatever success */
 };
 
 /*

@@ -218,7 +218,7 @@ static void spilled(struct sb_intake_group *g, bool durable, const struct sb_ref
 		unref(r); /* the notes' */
 	r->state = OPEN;
 	wait_in_line(r);
-	if (r->left == 0)
+	if (r->left == 0 && !too_late(shard_of(r)->core))
 		record(r);
 }
 

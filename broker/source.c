@@ -188,10 +188,7 @@ size_t sb_source_max_event(struct sb_source *s)
 
 static void source_closed(struct sb_source *s)
 {
-	struct sb_source_unit *u = unit_of(s);
-
-	u->closed = true;
-	sb_list_unlink(&u->link);
+	unit_of(s)->closed = true; /* it stays in the shard's list: its receipts go on until they are done */
 }
 
 int sb_shard_open_source(struct sb_shard *s, struct sb_source_unit *u, struct sb_err *err)

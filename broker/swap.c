@@ -120,13 +120,17 @@ static void drop_opened(struct sb_shard *s, void *arg)
 		sb_shard_remove_target(w->slot);
 }
 
+static void drop_unopened(struct sb_shard *s, void *arg)
+{
+	sb_shard_forgo_target(s, ((struct swap *)arg)->slot);
+}
+
 static void drop_targets(struct swap *w)
 {
 	for (size_t i = 0; i < w->to->n_targets; i++) {
 		struct sb_target_slot *slot = target_of(w->plan, w->to->target[i].name);
 
-		if (slot->known)
-			on_home(w, slot, drop_opened);
+		on_home(w, slot, slot->known ? drop_opened : drop_unopened);
 	}
 }
 
@@ -143,6 +147,7 @@ static void set_policy(struct sb_shard *s, void *arg)
 		slot->unit->target.timeout_ms = w->conf->policy.timeout_ms;
 	}
 	sb_dispatch_set_policy(slot->dispatch, &w->conf->policy);
+	sb_shard_recover_target(slot); /* before the first event of the new plan can come */
 }
 
 static void set_policies(struct swap *w, const struct sb_plan *p)
@@ -168,9 +173,17 @@ static void remove_target(struct sb_shard *s, void *arg)
 	struct swap *w = arg;
 
 	(void)s;
-	if (w->slot->dead_letter && !target_of(w->plan, w->slot->dead_letter->name))
-		w->slot->dead_letter = NULL; /* it leaves too: the table takes over */
 	sb_shard_remove_target(w->slot);
+}
+
+/* Whoever still drains, from whatever reload: when its dead-letter target leaves too, the table takes over. */
+static void mend_dead_letter(struct sb_shard *s, void *arg)
+{
+	struct swap *w = arg;
+
+	(void)s;
+	if (w->slot->dead_letter && !target_of(w->plan, w->slot->dead_letter->name))
+		w->slot->dead_letter = NULL;
 }
 
 static void change_targets(struct swap *w)
@@ -180,6 +193,8 @@ static void change_targets(struct swap *w)
 	for (size_t i = 0; i < w->diff->n; i++)
 		if (sb_change_is(&w->diff->change[i], "target", SB_CHANGE_REMOVED))
 			on_home(w, target_of(w->old, w->diff->change[i].name), remove_target);
+	for (size_t i = 0; i < w->plan->n_gone; i++)
+		on_home(w, w->plan->gone[i], mend_dead_letter);
 }
 
 /* ------------------------------------------------------------------------------------------------ sources */
@@ -210,17 +225,32 @@ static void close_retired(struct sb_shard *s, const struct sb_slots *slots)
 			sb_shard_close_source(s, &slots->source[i]->unit[s->index]);
 }
 
+static int open_source(struct sb_shard *s, const struct sb_plan *p, size_t i, struct sb_err *err)
+{
+	struct sb_source_slot *slot = sb_map_get(&p->sources, sb_slice_str(p->config->source[i].name));
+	struct sb_source_unit *u = &slot->unit[s->index];
+
+	return u->opened ? 0 : sb_shard_open_source(s, u, err);
+}
+
 static int open_sources(struct sb_shard *s, const struct sb_slots *slots, const struct sb_plan *p, struct sb_err *err)
 {
 	close_retired(s, slots);
-	for (size_t i = 0; i < p->config->n_sources; i++) {
-		struct sb_source_slot *slot = sb_map_get(&p->sources, sb_slice_str(p->config->source[i].name));
-		struct sb_source_unit *u = &slot->unit[s->index];
-
-		if (!u->opened && sb_shard_open_source(s, u, err) < 0)
+	for (size_t i = 0; i < p->config->n_sources; i++)
+		if (open_source(s, p, i, err) < 0)
 			return -1;
-	}
 	return 0;
+}
+
+/* The way back: one that does not open any more is no reason to leave the others closed. */
+static void reopen_sources(struct sb_shard *s, const struct sb_slots *slots, const struct sb_plan *p)
+{
+	struct sb_err err;
+
+	close_retired(s, slots);
+	for (size_t i = 0; i < p->config->n_sources; i++)
+		if (open_source(s, p, i, &err) < 0)
+			sb_log(SB_LOG_ERROR, "a source does not open any more, though nothing has changed", KERR(&err));
 }
 
 /* The old configuration once more; its sources that were closed get new slots. */
@@ -256,13 +286,12 @@ static void take_turn(struct sb_mail *m)
 {
 	struct turn *t = SB_CONTAINER(m, struct turn, mail);
 	struct swap *w = t->w;
-	struct sb_err err;
 
 	t->bad = open_sources(t->shard, &w->d->slots, w->plan, &t->err);
 	sem_post(&w->opened);
 	wait_for(&w->decided);
-	if (w->undo && open_sources(t->shard, &w->d->slots, w->undo, &err) < 0)
-		sb_log(SB_LOG_ERROR, "a source does not open any more, though nothing has changed", KERR(&err));
+	if (w->undo)
+		reopen_sources(t->shard, &w->d->slots, w->undo);
 	sb_shard_set_plan(t->shard, sb_plan_ref(w->undo ? w->undo : w->plan));
 	sem_post(&w->turned);
 }

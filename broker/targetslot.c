@@ -58,7 +58,7 @@ static void unit_free(struct sb_target_unit *u)
 	if (!u)
 		return;
 	sb_list_unlink(&u->link);
-	if (u->target.ops->free)
+	if (u->tried && u->target.ops->free)
 		u->target.ops->free(&u->target);
 	free(u->target.state);
 	sb_config_unref(u->config);
@@ -67,6 +67,7 @@ static void unit_free(struct sb_target_unit *u)
 
 static int unit_open(struct sb_target_unit *u, struct sb_err *err)
 {
+	u->tried = true;
 	if (SB_FAULT_ERR("target.open") ? sb_fail(err, SB_E_UNREACHABLE, "injected") : u->target.ops->open(&u->target, err) < 0) {
 		sb_wrap(err, "target '%s'", u->slot->name);
 		return -1;
@@ -80,7 +81,10 @@ static void unit_close(struct sb_target_unit *u)
 	if (u->closing)
 		return;
 	u->closing = true;
-	u->target.ops->close(&u->target);
+	if (u->opened)
+		u->target.ops->close(&u->target);
+	else
+		u->closed = true;
 }
 
 static void unit_leave(struct sb_target_unit *u, uint64_t patience_ms)
@@ -149,23 +153,46 @@ static void no_unit(struct sb_target_slot *slot)
 	sb_dispatch_set_target(slot->dispatch, &slot->absent);
 }
 
-int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot, struct sb_err *err)
+static void take_in(struct sb_shard *s, struct sb_target_slot *slot)
 {
-	struct sb_target_unit *u = slot->unit;
-
 	SB_ASSERT(slot->home == s && !slot->known);
 	slot->known = true;
 	slot->env = s->env;
 	sb_list_push_back(&s->slots, &slot->home_link);
+}
+
+static void drop_unit(struct sb_target_slot *slot)
+{
+	struct sb_target_unit *u = slot->unit;
+
+	set_removed(slot, true);
+	no_unit(slot);
+	unit_free(u);
+}
+
+int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot, struct sb_err *err)
+{
+	struct sb_target_unit *u = slot->unit;
+
+	take_in(s, slot);
 	if (u)
 		recover_once(slot);
 	sb_target_repause(slot);
 	if (!u || unit_open(u, err) == 0)
 		return 0;
-	set_removed(slot, true);
-	no_unit(slot);
-	unit_free(u);
+	drop_unit(slot);
 	return -1;
+}
+
+void sb_shard_forgo_target(struct sb_shard *s, struct sb_target_slot *slot)
+{
+	take_in(s, slot);
+	drop_unit(slot);
+}
+
+void sb_shard_recover_target(struct sb_target_slot *slot)
+{
+	recover_once(slot);
 }
 
 int sb_shard_open_next(struct sb_target_slot *slot, struct sb_target_unit *u, struct sb_err *err)

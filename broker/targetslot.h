@@ -19,6 +19,10 @@ void sb_targets_free_leaving(struct sb_shard *s); /* likewise */
  * Without a unit, deliveries wait.
  */
 int sb_shard_open_target(struct sb_shard *s, struct sb_target_slot *slot, struct sb_err *err);
+/* Instead of it, when the reload that brought the slot has failed before: takes it in without a unit, as one that was removed. */
+void sb_shard_forgo_target(struct sb_shard *s, struct sb_target_slot *slot);
+/* Its policy is known: what the journal owes it is its backlog, and what comes from now on stands behind that. Once. */
+void sb_shard_recover_target(struct sb_target_slot *slot);
 /* Opens another unit beside the one there is. On -1 it has been freed and nothing has changed. Then use it, or drop it. */
 int sb_shard_open_next(struct sb_target_slot *slot, struct sb_target_unit *u, struct sb_err *err);
 /* The one before may finish what it has been sent; after `patience_ms` it must let go of it. */

@@ -155,6 +155,55 @@ class Reload(unittest.TestCase):
         d.audit()
         self.assertEqual(d.stop(), 0)
 
+    def test_a_target_that_a_failed_reload_brought_is_forgotten(self):
+        """One that came behind the one that failed was never opened: nothing of its configuration is used later."""
+        with harness.Daemon() as d:
+            d.start(env={"SB_FAULT": "target.open:2:err"})
+            config = harness.simple_config()
+            config["targets"].update({"x": {"log": {}}, "y": {"log": {}}})
+            d.write_config(config)
+            self.assertIn("injected", d.cli("reload", ok=(5,)).stderr)
+            d.write_config(harness.simple_config())
+            d.cli("reload", "--orphans", "dead-letter")
+            config["targets"]["y"] = {"function": harness.recorder()}
+            d.write_config(config)
+            d.write_rules(rule("orders", "y"))
+            d.cli("reload")
+            self.assertEqual(d.target("y")["type"], "function")
+            self.assertEqual(d.post(harness.order(1)).status, 202)
+            harness.wait_for("the delivery", lambda: d.attempts(n=1, ok=True))
+            d.settle("y")
+            self.assertEqual(d.stop(), 0)
+
+    def test_a_target_that_comes_back_under_load_has_what_was_owed(self):
+        """After a restart without it: what the journal owes it stands before what comes now."""
+        with harness.Daemon() as d:
+            d.start()
+            d.cli("pause", "target", "record")
+            for n in range(1000000, 1000050):
+                self.assertEqual(d.post(harness.order(n)).status, 202)
+            d.stop()
+            for _ in range(5):
+                config = harness.simple_config()
+                config["targets"] = {"trail": {"log": {}}}
+                d.write_config(config)
+                d.write_rules(rule("orders", "trail"))
+                d.start()
+                load = harness.Load(threads=4).start(d)
+                load.wait_acked(20)
+                d.write_config(harness.simple_config())
+                d.write_rules(rule("orders", "record"))
+                d.cli("reload")
+                load.wait_acked(20)
+                load.stop()
+                self.assertEqual(d.stop(), 0)
+            d.start()
+            d.cli("resume", "target", "record")
+            harness.wait_for("what was owed first", lambda: {a["n"] for a in d.attempts(ok=True)} >= set(range(1000000, 1000050)))
+            d.settle()
+            self.assertEqual(harness.duplicates(d), 0)
+            d.audit()
+
     def test_sources_change_under_load(self):
         with harness.Daemon(webhooks({"a": "/hooks/a"})) as d:
             d.start()
