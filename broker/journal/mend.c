@@ -28,19 +28,53 @@ void sb_mend_done(struct sb_mend *m)
 
 /* ------------------------------------------------------------------------------------------------ quarantine */
 
+/* Behind the last byte that is not zero: the rest is room that was reserved and never written. -1: it cannot be read. */
+static int64_t written_end(struct sb_file *f, char *chunk)
+{
+	uint64_t off = 0, end = 0;
+	ssize_t n;
+
+	while ((n = sb_file_read_full(f, chunk, CHUNK, off)) > 0) {
+		ssize_t last = n;
+
+		while (last > 0 && chunk[last - 1] == 0)
+			last--;
+		if (last > 0)
+			end = off + (uint64_t)last;
+		off += (uint64_t)n;
+	}
+	return n == 0 ? (int64_t)end : -1;
+}
+
+/* What is kept takes the room of what is in it: many segments may be set aside, on a disk that loses what it was given. */
+static void cut_reserve(struct sb_vfs *vfs, const char *path)
+{
+	struct sb_file *f = vfs->ops->open(vfs, path, O_RDWR);
+	char *chunk = sb_xmalloc(CHUNK);
+	int64_t end = f ? written_end(f, chunk) : -1;
+
+	if (end >= 0 && vfs->ops->truncate(f, (uint64_t)end) == 0)
+		vfs->ops->fdatasync(f);
+	if (f)
+		vfs->ops->close(f);
+	free(chunk);
+}
+
 static int copy_file(struct sb_vfs *vfs, struct sb_file *from, struct sb_file *to)
 {
 	char *chunk = sb_xmalloc(CHUNK);
+	int64_t end = written_end(from, chunk);
 	uint64_t off = 0;
-	ssize_t n;
+	ssize_t n = 0;
 
-	while ((n = sb_file_read_full(from, chunk, CHUNK, off)) > 0) {
-		if (sb_file_write_all(to, chunk, (size_t)n, off) < 0)
+	while (end >= 0 && off < (uint64_t)end) {
+		n = sb_file_read_full(from, chunk, SB_MIN(CHUNK, (uint64_t)end - off), off);
+		if (n <= 0 || sb_file_write_all(to, chunk, (size_t)n, off) < 0)
 			break;
 		off += (uint64_t)n;
 	}
 	free(chunk);
-	return n == 0 ? vfs->ops->fdatasync(to) : -1;
+	return end >= 0 && off == (uint64_t)end ? vfs->ops->fdatasync(to) : -1;
 }
 
 /* A full disk must not stop recovery: the original stays until it owes nothing. */
@@ -70,6 +104,8 @@ static int to_quarantine(struct sb_vfs *vfs, const char *dir, const struct sb_me
 		keep_copy(vfs, from, to);
 	else if (vfs->ops->rename(vfs, from, to) < 0)
 		return sb_fail_errno(err, "cannot quarantine '%s'", from);
+	else
+		cut_reserve(vfs, to);
 	vfs->ops->sync_dir(vfs, folder);
 	if (moves && vfs->ops->sync_dir(vfs, dir) < 0)
 		return sb_fail_errno(err, "cannot quarantine '%s'", from);

@@ -7,8 +7,8 @@
 /* What recovery is going to do to files: noted while it reads, done when everything was read and is known to be ours. */
 enum sb_mend_what {
 	SB_MEND_HEADER,    /* one copy is good: written over the other */
-	SB_MEND_KEEP_COPY, /* as it is, in quarantine/, for whoever looks at it later; the original goes on serving */
-	SB_MEND_SET_ASIDE, /* moved to quarantine/ */
+	SB_MEND_KEEP_COPY, /* as it is, but for zeros at its end, in quarantine/, for whoever looks at it later; the original goes on serving */
+	SB_MEND_SET_ASIDE, /* moved to quarantine/, without the zeros at its end */
 };
 
 struct sb_mend {

@@ -347,6 +347,40 @@ static void test_a_segment_set_aside_takes_no_other_with_it(void **state)
 	ledger_done(&t.l);
 }
 
+/* Room that was reserved and never written is given back, in what is moved as in what is copied; what was written stays. */
+static void test_quarantine_takes_only_the_room_of_what_was_written(void **state)
+{
+	static const struct {
+		const char *name;
+		bool header; /* lost: the whole segment is moved. Else one bit of the last group but one, and a copy is kept */
+	} rows[] = { { "moved", true }, { "copied", false } };
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(rows); i++) {
+		struct tale t;
+		struct sb_journal *j;
+		struct sb_err err;
+		char path[64], kept[64];
+		int64_t reserved, left;
+
+		tale_tell(&t, 5);
+		ledger_kill(&t.l);
+		path_of(t.segment, path);
+		snprintf(kept, sizeof(kept), "/j/quarantine/%020" PRIu64 ".seg", t.segment);
+		reserved = simdisk_file_size(t.l.disk, path);
+		for (unsigned copy = 0; rows[i].header && copy < SB_SEGMENT_COPIES; copy++)
+			lose_block(t.l.disk, path, copy);
+		if (!rows[i].header)
+			simdisk_flip(t.l.disk, path, (t.start - 16) * 8);
+		assert_int_equal(sb_journal_open(&t.l.disk->vfs, &t.l.clock.clock, &t.l.conf, &j, &err), 0);
+		left = simdisk_file_size(t.l.disk, kept);
+		if (left >= reserved || left + 64 < (int64_t)t.end || left > (int64_t)t.end)
+			fail_msg("%s: %d bytes kept of %d, written were %d", rows[i].name, (int)left, (int)reserved, (int)t.end);
+		sb_journal_close(j);
+		ledger_done(&t.l);
+	}
+}
+
 /* Segments end where they end, not where the one that was set aside ended. */
 static void test_a_long_segment_before_a_short_one(void **state)
 {
@@ -563,6 +597,7 @@ int main(void)
 		cmocka_unit_test(test_a_header_mends_itself),
 		cmocka_unit_test(test_a_later_version_leaves_every_file_alone),
 		cmocka_unit_test(test_a_segment_set_aside_takes_no_other_with_it),
+		cmocka_unit_test(test_quarantine_takes_only_the_room_of_what_was_written),
 		cmocka_unit_test(test_a_long_segment_before_a_short_one),
 		cmocka_unit_test(test_a_checkpoint_is_damaged),
 		cmocka_unit_test(test_a_record_of_a_later_version),
