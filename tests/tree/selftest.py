@@ -80,29 +80,39 @@ CASES = {
     "not built": '<testcase name="unit.c" status="notrun"><skipped message="Unable to find executable"/></testcase>',
     "skipped": '<testcase name="unit.d" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/>'
                "<system-out>SKIP: no root here</system-out></testcase>",
+    "in part": '<testcase name="unit.e" status="run"><system-out>ok\nSKIP: no loop mount\nSKIP: no cat, no dog\nSKIP: no loop mount\n'
+               "[  SKIPPED ] a_case\nwe do not SKIP: this</system-out></testcase>",
 }
-COUNTS = [
-    ("all is well", {"ci.xml": ["passed"], "asan.xml": ["passed"]}, [], "2 passed, 0 failed", 0),
-    ("a failure names its preset", {"asan.xml": ["failed"]}, ["FAILED asan/unit.b"], "0 passed, 1 failed", 1),
-    ("what could not start has failed", {"ci.xml": ["passed", "not built"]}, ["FAILED unit.c"], "1 passed, 1 failed", 1),
+COUNTS = [  # what, files, lines there must be, the last line, exit code, arguments
+    ("all is well", {"ci.xml": ["passed"], "asan.xml": ["passed"]}, [], "2 passed, 0 failed", 0, []),
+    ("a failure names its preset", {"asan.xml": ["failed"]}, ["FAILED asan/unit.b"], "0 passed, 1 failed", 1, []),
+    ("what could not start has failed", {"ci.xml": ["passed", "not built"]}, ["FAILED unit.c"], "1 passed, 1 failed", 1, []),
     ("a skip is told with its reason and not counted", {"ci.xml": ["passed", "skipped"]},
-     ["SKIPPED unit.d: no root here", "1 SKIPPED"], "1 passed, 0 failed", 0),
-    ("nothing run is a failure", {}, ["FAILED no test"], "0 passed, 1 failed", 1),
-    ("a broken result is a failure", {"ci.xml": None}, ["FAILED results"], "0 passed, 1 failed", 1),
+     ["SKIPPED unit.d: no root here", "1 SKIPPED"], "1 passed, 0 failed", 0, []),
+    ("what a test left out is told, each reason once", {"tsan.xml": ["in part"]},
+     ["SKIPPED in part: tsan/unit.e: no loop mount", "SKIPPED in part: tsan/unit.e: no cat, no dog", "SKIPPED in part: tsan/unit.e: a_case"],
+     "1 passed, 0 failed", 0, []),
+    ("what was not even built is told", {"ci.xml": ["passed"]}, ["SKIPPED fuzz: there is no clang-14", "1 SKIPPED"],
+     "1 passed, 0 failed", 0, ["--skipped", "fuzz", "there is no clang-14"]),
+    ("a preset that did not build has failed", {"ci.xml": ["passed"]}, ["FAILED build.asan: did not build"],
+     "1 passed, 1 failed", 1, ["--failed", "build.asan"]),
+    ("nothing run is a failure", {}, ["FAILED no test"], "0 passed, 1 failed", 1, []),
+    ("a broken result is a failure", {"ci.xml": None}, ["FAILED results"], "0 passed, 1 failed", 1, []),
 ]
 
 
 class Summary(unittest.TestCase):
     def test_counts(self):
-        for what, files, lines, last, code in COUNTS:
+        for what, files, lines, last, code, arguments in COUNTS:
             with self.subTest(what), tempfile.TemporaryDirectory() as scratch:
                 for name, cases in files.items():
                     text = "<testsuite" if cases is None else f"<testsuite>{''.join(CASES[c] for c in cases)}</testsuite>"
                     pathlib.Path(scratch, name).write_text(text)
-                done = subprocess.run([sys.executable, source.ROOT / "tests/summary.py", scratch], capture_output=True, text=True)
+                command = [sys.executable, source.ROOT / "tests/summary.py", *arguments, scratch]
+                done = subprocess.run(command, capture_output=True, text=True)
                 self.assertEqual((done.stdout.splitlines()[-1], done.returncode), (last, code), done.stdout + done.stderr)
                 for line in lines:
-                    self.assertIn(line, done.stdout)
+                    self.assertEqual(done.stdout.count(line), 1, done.stdout)
 
 
 if __name__ == "__main__":
