@@ -548,30 +548,18 @@ static void finish(struct sb_daemon *d)
 	sb_config_unref(d->first);
 }
 
-int sb_daemon_run(const char *config_file, enum sb_orphans orphans, FILE *out)
+int sb_daemon_run(const struct sb_config *config, enum sb_orphans orphans, struct sb_err *err)
 {
 	struct sb_daemon *d = sb_xcalloc(sizeof(*d));
-	struct sb_diags diags = { 0 };
-	struct sb_buf text = SB_BUF(4u << 20);
-	struct sb_err err = { 0 };
 
 	d->lock = -1;
-	d->config = sb_config_load(config_file, NULL, &diags);
-	if (!d->config || diags.n) {
-		sb_diags_format(&diags, SB_DIAG_LONG, isatty(fileno(out)), &text);
-		fprintf(out, "%.*s", SB_SLICE_ARG(sb_buf_slice(&text)));
-		fflush(out);
-	}
-	sb_buf_done(&text);
-	sb_diags_done(&diags);
-	if (!d->config)
-		return SB_EXIT_CONFIG;
+	d->config = config;
 	sb_log_setup(d->config->log_format, d->config->log_level);
 	sb_core_init(&d->core, &sb_clock_system, d->config);
 	d->first = sb_config_ref(d->config);
-	if (start(d, orphans, &err) < 0) {
-		sb_log(SB_LOG_ERROR, "cannot start", KERR(&err), KS("hint", err.hint));
-		_exit(err.code == SB_E_BUSY ? SB_EXIT_REFUSED : SB_EXIT_UNREACHABLE); /* threads may run: the disk has all */
+	if (start(d, orphans, err) < 0) {
+		sb_log(SB_LOG_ERROR, "cannot start", KERR(err), KS("hint", err->hint));
+		return err->code == SB_E_BUSY ? SB_EXIT_REFUSED : SB_EXIT_UNREACHABLE;
 	}
 	event_base_dispatch(d->base);
 	finish(d);

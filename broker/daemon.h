@@ -47,8 +47,11 @@ struct sb_daemon {
 	char listeners_json[1024];
 };
 
-/* Runs until a signal ends it. What is wrong with the configuration goes to `out`. Returns an exit code (broker/exit.h). */
-int sb_daemon_run(const char *config_file, enum sb_orphans orphans, FILE *out);
+/*
+ * Runs until a signal ends it; takes the reference to the configuration. Returns an exit code (broker/exit.h). One that could not start
+ * has said why in the log, and in *err; threads may run then, so that the process must end by _exit().
+ */
+int sb_daemon_run(const struct sb_config *config, enum sb_orphans orphans, struct sb_err *err);
 
 /* control.c */
 int sb_control_open(struct sb_daemon *d, struct sb_err *err);

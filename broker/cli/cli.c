@@ -6,11 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "broker/base/json.h"
 #include "broker/base/mem.h"
 
 #define FORMATS_DEFAULT "table json"
 #define WORDS_MAX 64
 #define SHORT_HELP_LINES 24
+#define FINDINGS_MAX (4u << 20)
 
 enum common { OPT_CONFIG, OPT_OUTPUT, OPT_COLOR, OPT_QUIET, OPT_HELP, OPT_COMMON };
 
@@ -33,10 +35,22 @@ struct parse {
 
 /* ------------------------------------------------------------------------------------------------ messages */
 
+void sb_cli_note(struct sb_cli *cli, const char *code, const struct sb_err *err)
+{
+	cli->failure = *err;
+	snprintf(cli->failure_code, sizeof(cli->failure_code), "%s", code ? code : sb_code_name(err->code));
+}
+
 int sb_cli_usage(struct sb_cli *cli, const char *fmt, ...)
 {
+	struct sb_err err = { .code = SB_E_INVALID };
 	va_list ap;
 
+	va_start(ap, fmt);
+	vsnprintf(err.msg, sizeof(err.msg), fmt, ap);
+	va_end(ap);
+	sb_hint(&err, "signalbox %s%s-h tells how", cli->verb ? cli->verb->name : "", cli->verb ? " " : "");
+	sb_cli_note(cli, "usage", &err);
 	fprintf(cli->err, "signalbox%s%s: ", cli->verb ? " " : "", cli->verb ? cli->verb->name : "");
 	va_start(ap, fmt);
 	vfprintf(cli->err, fmt, ap);
@@ -47,9 +61,81 @@ int sb_cli_usage(struct sb_cli *cli, const char *fmt, ...)
 
 int sb_cli_error(struct sb_cli *cli, enum sb_exit code, const struct sb_err *err)
 {
+	sb_cli_note(cli, NULL, err);
 	fprintf(cli->err, "signalbox %s: %s\n", cli->verb->name, err->msg);
 	if (err->hint[0])
 		fprintf(cli->err, "%s\n", err->hint);
+	return (int)code;
+}
+
+FILE *sb_cli_answer(struct sb_cli *cli)
+{
+	cli->answered = true;
+	return cli->out;
+}
+
+void sb_cli_add_error(const struct sb_cli *cli, struct sb_buf *out)
+{
+	sb_buf_adds(out, "\"error\":{\"code\":");
+	sb_json_add_string(out, sb_slice_str(cli->failure_code));
+	sb_buf_adds(out, ",\"message\":");
+	sb_json_add_string(out, sb_slice_str(cli->failure.msg));
+	if (cli->failure.hint[0]) {
+		sb_buf_adds(out, ",\"hint\":");
+		sb_json_add_string(out, sb_slice_str(cli->failure.hint));
+	}
+	sb_buf_addc(out, '}');
+}
+
+/* Also when the words were not even understood: who asked for JSON reads JSON. */
+static bool wants_json(const struct sb_cli *cli, int argc, char **argv)
+{
+	if (cli->format)
+		return sb_cli_format_is(cli, "json");
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		bool word = strcmp(argv[i], "-o") == 0 || strcmp(argv[i], "--output") == 0;
+
+		if ((word && i + 1 < argc && strcmp(argv[i + 1], "json") == 0) || strcmp(argv[i], "-ojson") == 0 || strcmp(argv[i], "--output=json") == 0)
+			return true;
+	}
+	return false;
+}
+
+void sb_cli_answer_failure(struct sb_cli *cli)
+{
+	struct sb_buf text = SB_BUF(8192);
+	struct sb_err unsaid;
+
+	if (!cli->failure_code[0]) {
+		sb_fail(&unsaid, SB_E_INVALID, "it failed; standard error tells why");
+		sb_cli_note(cli, "failed", &unsaid);
+	}
+	sb_buf_adds(&text, "{\"v\":1,");
+	sb_cli_add_error(cli, &text);
+	fprintf(sb_cli_answer(cli), "%.*s}\n", SB_SLICE_ARG(sb_buf_slice(&text)));
+	sb_buf_done(&text);
+}
+
+int sb_cli_findings(struct sb_cli *cli, enum sb_exit code, const struct sb_diags *diags)
+{
+	struct sb_buf text = SB_BUF(FINDINGS_MAX);
+	struct sb_err err;
+
+	sb_fail(&err, SB_E_INVALID, "the configuration has %zu error%s", diags->errors, diags->errors == 1 ? "" : "s");
+	sb_hint(&err, "signalbox check tells them");
+	sb_cli_note(cli, NULL, &err);
+	if (sb_cli_format_is(cli, "json")) {
+		sb_buf_adds(&text, "{\"v\":1,");
+		sb_cli_add_error(cli, &text);
+		sb_buf_adds(&text, ",\"diagnostics\":");
+		sb_diags_format(diags, SB_DIAG_JSON, false, &text);
+		sb_buf_adds(&text, "}\n");
+		fwrite(text.p, 1, text.len, sb_cli_answer(cli));
+		sb_buf_clear(&text);
+	}
+	sb_diags_format(diags, SB_DIAG_LONG, cli->color_err, &text);
+	fwrite(text.p, 1, text.len, cli->err);
+	sb_buf_done(&text);
 	return (int)code;
 }
 
@@ -334,6 +420,7 @@ int sb_cli_main(int argc, char **argv, const struct sb_cli_verb *verbs, FILE *ou
 	char *words[WORDS_MAX + 1] = { NULL };
 	struct sb_cli cli = { .verbs = verbs, .arg = words, .out = out, .err = err };
 	struct parse p = { .cli = &cli, .argc = argc, .argv = argv, .at = 2 };
+	int r;
 
 	if (argc < 2) {
 		sb_cli_help(verbs, NULL, err);
@@ -344,7 +431,10 @@ int sb_cli_main(int argc, char **argv, const struct sb_cli_verb *verbs, FILE *ou
 		return SB_EXIT_OK;
 	}
 	cli.verb = find_verb(verbs, strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
-	return cli.verb ? run_verb(&p) : unknown_verb(&cli, argv[1]);
+	r = cli.verb ? run_verb(&p) : unknown_verb(&cli, argv[1]);
+	if (r && !cli.answered && wants_json(&cli, argc, argv))
+		sb_cli_answer_failure(&cli);
+	return r;
 }
 
 const char *sb_cli_get(const struct sb_cli *cli, const char *name)

@@ -46,6 +46,9 @@ struct sb_cli {
 	bool quiet;                             /* -q: no chatter on err beyond errors */
 	bool color_out, color_err;              /* decided by --color, NO_COLOR, CLICOLOR_FORCE, TERM and the terminal */
 	FILE *out, *err;
+	struct sb_err failure;                  /* what sb_cli_error or sb_cli_usage said last */
+	char failure_code[32];                  /* its code in JSON: "usage", a code's name, or what the daemon said */
+	bool answered;                          /* see sb_cli_answer */
 };
 
 /* Everything: parse, run the verb, return its code. `verbs` ends with a zero row. */
@@ -63,6 +66,20 @@ bool sb_cli_format_is(const struct sb_cli *cli, const char *format);
 int sb_cli_usage(struct sb_cli *cli, const char *fmt, ...) SB_PRINTF(2, 3);
 /* The same for a failure that is no usage error; prints the hint too. Returns `code`. */
 int sb_cli_error(struct sb_cli *cli, enum sb_exit code, const struct sb_err *err);
+/*
+ * With -o json a verb prints one JSON value, whatever happens. One that fails before it has printed it leaves that to sb_cli_main,
+ * which prints {"v":1,"error":{"code","message","hint"}} of what was said last. One that has more to tell prints its own, with the
+ * same error in it: sb_cli_add_error adds the member `"error":{...}`. sb_cli_answer is where that value goes, and notes that it came.
+ */
+FILE *sb_cli_answer(struct sb_cli *cli);
+void sb_cli_add_error(const struct sb_cli *cli, struct sb_buf *out);
+/* What went wrong is told in another way than by sb_cli_error: the JSON has it all the same. `code` NULL: the name of err's. */
+void sb_cli_note(struct sb_cli *cli, const char *code, const struct sb_err *err);
+/* Errors in what the user wrote: all of them on err, and as "diagnostics" beside the error in JSON. Returns `code`. */
+int sb_cli_findings(struct sb_cli *cli, enum sb_exit code, const struct sb_diags *diags);
+/* For a verb that does not return to sb_cli_main: the JSON that it owes. */
+void sb_cli_answer_failure(struct sb_cli *cli);
+
 /* Print a verb's help, or with NULL the list of verbs. */
 void sb_cli_help(const struct sb_cli_verb *verbs, const struct sb_cli_verb *verb, FILE *out);
 

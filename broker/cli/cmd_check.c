@@ -153,6 +153,7 @@ static void add_json_target(struct sb_buf *out, const struct sb_target_conf *t)
 static void print_json(struct check *k, int code)
 {
 	const struct sb_config *c = k->config;
+	struct sb_err err;
 
 	sb_buf_addf(&k->out, "{\"v\":1,\"ok\":%s,\"errors\":%zu,\"warnings\":%zu,\"took_ms\":%" PRIu64,
 		code == SB_EXIT_OK ? "true" : "false", k->diags.errors, k->diags.warnings, k->took_ms);
@@ -167,6 +168,12 @@ static void print_json(struct check *k, int code)
 	}
 	sb_buf_adds(&k->out, ",\"findings\":");
 	sb_diags_format(&k->diags, SB_DIAG_JSON, false, &k->out);
+	if (code == SB_EXIT_CONFIG) {
+		sb_fail(&err, SB_E_INVALID, "the configuration has %zu error%s", k->diags.errors, plural(k->diags.errors));
+		sb_cli_note(k->cli, NULL, &err);
+		sb_buf_addc(&k->out, ',');
+		sb_cli_add_error(k->cli, &k->out);
+	}
 	sb_buf_adds(&k->out, "}\n");
 }
 
@@ -204,7 +211,7 @@ static int check(struct sb_cli *cli)
 			print_json(&k, code);
 		else
 			print_text(&k, code);
-		fwrite(k.out.p, 1, k.out.len, cli->out);
+		fwrite(k.out.p, 1, k.out.len, sb_cli_answer(cli));
 	}
 	sb_buf_done(&k.out);
 	sb_config_unref(k.config);

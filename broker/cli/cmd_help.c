@@ -46,7 +46,7 @@ static json_t *commands_json(const struct sb_cli *cli, const struct sb_cli_verb 
 
 static int print_json(struct sb_cli *cli, json_t *answer)
 {
-	json_dumpf(answer, cli->out, JSON_COMPACT);
+	json_dumpf(answer, sb_cli_answer(cli), JSON_COMPACT);
 	fputc('\n', cli->out);
 	json_decref(answer);
 	return SB_EXIT_OK;

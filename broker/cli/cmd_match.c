@@ -151,8 +151,13 @@ static void answer_json(struct sb_cli *cli, int r, const struct sb_diags *diags)
 
 	sb_buf_addf(&out, "{\"v\":1,\"match\":%s,\"errors\":", r < 0 ? "null" : r ? "true" : "false");
 	sb_diags_format(diags, SB_DIAG_JSON, false, &out);
+	if (r < 0) {
+		sb_cli_note(cli, NULL, &diags->item[0].err);
+		sb_buf_addc(&out, ',');
+		sb_cli_add_error(cli, &out);
+	}
 	sb_buf_adds(&out, "}\n");
-	fwrite(out.p, 1, out.len, cli->out);
+	fwrite(out.p, 1, out.len, sb_cli_answer(cli));
 	sb_buf_done(&out);
 }
 
@@ -321,6 +326,7 @@ static int match_batch(struct sb_cli *cli)
 		.event = SB_BUF(TEXT_BYTES_MAX + SB_JSON_PAD) };
 	int code = batch_read(&b);
 
+	cli->answered = true; /* line by line */
 	sb_tape_buf_done(&b.tape);
 	sb_buf_done(&b.pattern);
 	sb_buf_done(&b.event);

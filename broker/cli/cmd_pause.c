@@ -24,10 +24,12 @@ static void suggest(struct sb_control *c, const char *kind, const char *name)
 		json_array_foreach(json_object_get(status, strcmp(kind, "source") == 0 ? "sources" : "targets"), i,
 			item) if (n < NAMES_MAX) names[n++] = sb_json_text_of(item, "name");
 	near = sb_nearest(name, names, n);
-	if (near)
-		fprintf(c->cli->err, "did you mean `%s`?\n", near);
-	else if (n)
+	if (near) {
+		sb_hint(&c->cli->failure, "did you mean `%s`?", near);
+		fprintf(c->cli->err, "%s\n", c->cli->failure.hint);
+	} else if (n) {
 		fputs("there are:", c->cli->err);
+	}
 	for (i = 0; !near && i < SB_MIN(n, (size_t)TOLD_MAX); i++)
 		fprintf(c->cli->err, " %s", names[i]);
 	if (!near && n)
@@ -55,7 +57,7 @@ static int set_pause(struct sb_cli *cli, const char *path, const char *done)
 	r = sb_control_call(&c, "POST", path, json_pack("{s:s,s:s}", "kind", kind, "name", name), true, &answer);
 	if (r == SB_EXIT_NO && is_unknown(answer))
 		suggest(&c, kind, name);
-	if (sb_cli_format_is(cli, "json") && answer)
+	if (r == 0 && sb_cli_format_is(cli, "json"))
 		sb_print_json(cli, answer);
 	else if (r == 0 && !cli->quiet)
 		fprintf(cli->out, "ok %s %s is %s\n", kind, name, done);

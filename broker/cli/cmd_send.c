@@ -250,6 +250,7 @@ static int find_address(struct send *s)
 	struct sb_control c;
 	char path[4200];
 	json_t *ready, *listeners;
+	struct sb_err err;
 	const char *now;
 	int r = sb_control_find(s->cli, &c);
 
@@ -267,8 +268,8 @@ static int find_address(struct send *s)
 	else if (now || l)
 		snprintf(s->address, sizeof(s->address), "%s", now ? now : l->address);
 	else {
-		fprintf(s->cli->err, "signalbox send: no daemon is running in '%s'\n", c.data_dir);
-		r = SB_EXIT_UNREACHABLE;
+		sb_fail(&err, SB_E_UNREACHABLE, "no daemon is running in '%.200s'", c.data_dir);
+		r = sb_cli_error(s->cli, SB_EXIT_UNREACHABLE, &err);
 	}
 	find_token(s, l);
 	find_near_bus(s, c.config);
@@ -391,13 +392,27 @@ static void tell_text(struct send *s)
 	}
 }
 
+/* The daemon's error, ours when it was not reached, or only that not all is there. */
+static json_t *error_value(struct send *s)
+{
+	struct sb_err err;
+
+	if (s->error)
+		return json_incref(s->error);
+	if (!s->cli->failure_code[0]) {
+		sb_fail(&err, SB_E_REFUSED, "%zu of %zu events stored", json_array_size(s->ids), s->n_events);
+		sb_cli_note(s->cli, NULL, &err);
+	}
+	return sb_error_value(s->cli);
+}
+
 static void tell_json(struct send *s)
 {
 	json_t *v = json_pack("{s:i,s:I,s:I,s:O,s:O}", "v", 1, "given", (json_int_t)s->n_events, "stored",
 		(json_int_t)json_array_size(s->ids), "ids", s->ids, "results", s->results);
 
-	if (s->error)
-		json_object_set(v, "error", s->error);
+	if (s->error || json_array_size(s->ids) < s->n_events)
+		json_object_set_new(v, "error", error_value(s));
 	sb_print_json(s->cli, v);
 	json_decref(v);
 }

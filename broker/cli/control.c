@@ -48,22 +48,6 @@ static const struct sb_config *parse_without_env(const char *file, struct sb_sli
 	return c;
 }
 
-/* For -o json too there is an answer. */
-static void tell_errors(struct sb_cli *cli, const struct sb_diags *diags)
-{
-	struct sb_buf text = SB_BUF(FILE_MAX);
-
-	if (sb_cli_format_is(cli, "json")) {
-		sb_diags_format(diags, SB_DIAG_JSON, false, &text);
-		fprintf(cli->out, "{\"v\":1,\"error\":{\"code\":\"invalid\",\"message\":\"the configuration has errors\"},\"diagnostics\":%.*s}\n",
-			SB_SLICE_ARG(sb_buf_slice(&text)));
-		sb_buf_clear(&text);
-	}
-	sb_diags_format(diags, SB_DIAG_LONG, cli->color_err, &text);
-	fwrite(text.p, 1, text.len, cli->err);
-	sb_buf_done(&text);
-}
-
 static bool resolve(const char *file, struct sb_slice dir, char *ret, size_t size)
 {
 	const char *slash = strrchr(file, '/');
@@ -102,8 +86,7 @@ static int take_config(struct sb_control *c, struct sb_slice text)
 	if (c->config) {
 		snprintf(c->data_dir, sizeof(c->data_dir), "%s", c->config->data_dir);
 	} else if (!guess_data_dir(c, text)) {
-		tell_errors(c->cli, &diags);
-		r = SB_EXIT_CONFIG;
+		r = sb_cli_findings(c->cli, SB_EXIT_CONFIG, &diags);
 	} else if (!c->cli->quiet) {
 		fprintf(c->cli->err, "%s has errors, which signalbox check tells; asking the daemon in %s\n", c->cli->config, c->data_dir);
 	}
@@ -171,8 +154,9 @@ static int refused(struct sb_control *c, unsigned status, struct sb_slice answer
 	json_t *body = json_loadb(answer.p ? answer.p : "", answer.n, JSON_ALLOW_NUL, NULL);
 	const json_t *error = json_object_get(body, "error");
 	const char *text = sb_json_text_of(body, "text"), *hint = sb_json_text_of(error, "hint");
-	const char *message = sb_json_text_of(error, "message");
+	const char *message = sb_json_text_of(error, "message"), *code = sb_json_text_of(error, "code");
 	struct sb_err err;
+	int r = status == 422 ? SB_EXIT_CONFIG : status == 404 ? SB_EXIT_NO : SB_EXIT_REFUSED;
 
 	fputs(text, c->cli->err);
 	if (*message)
@@ -181,8 +165,10 @@ static int refused(struct sb_control *c, unsigned status, struct sb_slice answer
 		sb_fail(&err, SB_E_REFUSED, "the daemon answered with status %u", status);
 	if (*hint)
 		sb_hint(&err, "%s", hint);
+	sb_cli_error(c->cli, (enum sb_exit)r, &err);
+	sb_cli_note(c->cli, *code ? code : NULL, &err);
 	json_decref(body);
-	return sb_cli_error(c->cli, status == 422 ? SB_EXIT_CONFIG : status == 404 ? SB_EXIT_NO : SB_EXIT_REFUSED, &err);
+	return r;
 }
 
 int sb_control_text(
@@ -229,8 +215,23 @@ int sb_control_call(struct sb_control *c, const char *method, const char *path, 
 
 void sb_print_json(struct sb_cli *cli, const json_t *v)
 {
-	json_dumpf(v, cli->out, JSON_INDENT(2));
+	json_dumpf(v, sb_cli_answer(cli), JSON_INDENT(2));
 	fputc('\n', cli->out);
+}
+
+json_t *sb_error_value(const struct sb_cli *cli)
+{
+	struct sb_buf text = SB_BUF(8192);
+	json_t *v, *error;
+
+	sb_buf_addc(&text, '{');
+	sb_cli_add_error(cli, &text);
+	sb_buf_addc(&text, '}');
+	v = json_loadb(text.p, text.len, JSON_ALLOW_NUL, NULL);
+	error = json_incref(json_object_get(v, "error"));
+	json_decref(v);
+	sb_buf_done(&text);
+	return error;
 }
 
 const char *sb_json_text_of(const json_t *o, const char *key)

@@ -37,7 +37,8 @@ int sb_control_call(struct sb_control *c, const char *method, const char *path, 
 /* The most that a daemon may answer: SB_BUF(SB_CONTROL_ANSWER). */
 #define SB_CONTROL_ANSWER (256u << 20)
 
-void sb_print_json(struct sb_cli *cli, const json_t *v);
+void sb_print_json(struct sb_cli *cli, const json_t *v); /* the one answer, see sb_cli_answer */
+json_t *sb_error_value(const struct sb_cli *cli);        /* what went wrong last, as sb_cli_add_error tells it; new reference */
 const char *sb_json_text_of(const json_t *o, const char *key);  /* "" when absent */
 uint64_t sb_json_number_of(const json_t *o, const char *key);   /* 0 when absent */
 bool sb_json_true_of(const json_t *o, const char *key);

@@ -300,7 +300,7 @@ static void print_list_json(struct dlq *d, const struct pages *p)
 	sb_buf_adds(&all, "{\"v\":1,\"letters\":[");
 	sb_buf_add_slice(&all, sb_buf_slice(&p->letters));
 	sb_buf_addf(&all, "],\"next\":%" PRIu64 "}", p->next);
-	sb_json_indent(sb_buf_slice(&all), d->cli->out);
+	sb_json_indent(sb_buf_slice(&all), sb_cli_answer(d->cli));
 	sb_buf_done(&all);
 }
 
@@ -358,7 +358,7 @@ int dlq_show(struct dlq *d)
 	else if (r == 0 && sb_cli_format_is(d->cli, "json")) {
 		sb_buf_adds(&shown, "{\"v\":1,");
 		sb_buf_add(&shown, p.letters.p + 1, p.letters.len - 1);
-		sb_json_indent(sb_buf_slice(&shown), d->cli->out);
+		sb_json_indent(sb_buf_slice(&shown), sb_cli_answer(d->cli));
 	} else if (r == 0 && sb_buf_reserve(&p.letters, SB_JSON_PAD))
 		print_letter(d, sb_buf_slice(&p.letters));
 	sb_buf_done(&shown);
@@ -409,7 +409,7 @@ int dlq_count(struct dlq *d)
 	int r = ask_counts(d, &text, &answer);
 
 	if (r == 0 && sb_cli_format_is(d->cli, "json"))
-		sb_json_indent(sb_buf_slice(&text), d->cli->out);
+		sb_json_indent(sb_buf_slice(&text), sb_cli_answer(d->cli));
 	else if (r == 0)
 		print_counts(d->cli, json_object_get(answer, "counts"));
 	json_decref(answer);

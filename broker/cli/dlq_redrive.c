@@ -83,6 +83,25 @@ static int redrive_pages(struct dlq *d, struct progress *p)
 	return r;
 }
 
+/* What failed in the middle has happened in part, so that both are told. */
+static void tell_json(struct dlq *d, const struct progress *p, int r)
+{
+	struct sb_buf text = SB_BUF(8192);
+	struct sb_err err;
+
+	sb_buf_addf(&text, "{\"v\":1,\"redriven\":%" PRIu64 ",\"failed\":%" PRIu64, p->redriven, p->failed);
+	if (p->failed && !r) {
+		sb_fail(&err, SB_E_REFUSED, "%s", p->why);
+		sb_cli_note(d->cli, NULL, &err);
+	}
+	if (p->failed || r) {
+		sb_buf_addc(&text, ',');
+		sb_cli_add_error(d->cli, &text);
+	}
+	fprintf(sb_cli_answer(d->cli), "%.*s}\n", SB_SLICE_ARG(sb_buf_slice(&text)));
+	sb_buf_done(&text);
+}
+
 static int tell(struct dlq *d, const struct progress *p, int r)
 {
 	struct sb_cli *cli = d->cli;
@@ -92,8 +111,7 @@ static int tell(struct dlq *d, const struct progress *p, int r)
 	if (r == 0 && d->id && !p->redriven && !p->failed)
 		return dlq_no_such_letter(d);
 	if (sb_cli_format_is(cli, "json"))
-		fprintf(cli->out, "{\"v\":1,\"redriven\":%" PRIu64 ",\"failed\":%" PRIu64 "}\n", p->redriven,
-			p->failed);
+		tell_json(d, p, r);
 	else if (!cli->quiet)
 		fprintf(cli->out, "%s %" PRIu64 " letter%s redriven\n", r || p->failed ? "FAILED" : "ok", p->redriven,
 			p->redriven == 1 ? "" : "s");
@@ -124,6 +142,7 @@ int dlq_redrive(struct dlq *d)
 static int confirm(struct dlq *d)
 {
 	char answer[16] = "";
+	struct sb_err err;
 	uint64_t n;
 	int r;
 
@@ -138,7 +157,10 @@ static int confirm(struct dlq *d)
 		"Delete %" PRIu64 " dead letter%s for ever? Type yes: ", d->limit ? SB_MIN(n, d->limit) : n,
 		n == 1 ? "" : "s");
 	fflush(d->cli->err);
-	return fgets(answer, sizeof(answer), stdin) && strcmp(answer, "yes\n") == 0 ? 0 : SB_EXIT_NO;
+	if (fgets(answer, sizeof(answer), stdin) && strcmp(answer, "yes\n") == 0)
+		return 0;
+	sb_fail(&err, SB_E_REFUSED, "not confirmed, nothing is deleted");
+	return sb_cli_error(d->cli, SB_EXIT_NO, &err);
 }
 
 /* The daemon takes a bounded number of them a call when there is a limit, and all of them when there is none. */
@@ -175,7 +197,7 @@ int dlq_purge(struct dlq *d)
 	if (n == 0 && d->id)
 		return dlq_no_such_letter(d);
 	if (sb_cli_format_is(d->cli, "json"))
-		fprintf(d->cli->out, "{\"v\":1,\"purged\":%" PRIu64 "}\n", n);
+		fprintf(sb_cli_answer(d->cli), "{\"v\":1,\"purged\":%" PRIu64 "}\n", n);
 	else if (!d->cli->quiet)
 		fprintf(d->cli->out, "ok %" PRIu64 " letter%s deleted\n", n, n == 1 ? "" : "s");
 	return SB_EXIT_OK;

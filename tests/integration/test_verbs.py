@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every verb answers in JSON when asked to, with and without a daemon."""
+"""Every verb answers in JSON when asked to, with and without a daemon, and when it fails."""
 import json
 import unittest
 
@@ -13,6 +13,27 @@ WITH_DAEMON = [
 ]
 WITHOUT_DAEMON = [("check",), ("audit",), ("dlq", "list"), ("version",), ("help",)]
 NEEDS_DAEMON = [("status",), ("reload",), ("pause", "target", "record"), ("dlq", "redrive", "--target", "record")]
+
+EVENT = '{"source":"a","detail-type":"b","detail":{}}'
+WRONG = {  # for each verb what its words must not be
+    "run": ["--orphans", "keep"], "check": ["word"], "match": ["-p", "{}"], "send": ["--source", "a"], "dlq": ["lst"], "pause": ["rule", "x"],
+    "resume": ["target"], "status": ["--cluster", "x"], "audit": ["--dry-run"], "reload": ["--orphans", "keep"], "version": ["word"],
+    "help": ["chck"],
+}
+NAMES = [  # words, exit code, code in the error: nobody has that name
+    (("pause", "target", "recrd"), 1, "not_found"), (("resume", "source", "recrd"), 1, "not_found"), (("dlq", "show", "x"), 1, "missing"),
+    (("dlq", "redrive", "x"), 1, "missing"), (("dlq", "purge", "x", "--yes"), 1, "missing"),
+    (("send", '{"source":"a","detail-type":"b","bus":"nowhere","detail":{}}'), 1, "unknown_bus"),
+    (("send", "nowhere.json"), 2, "io"), (("match", "-p", "nowhere.json", "-e", "{}"), 2, "io"), (("help", "nowhere"), 2, "usage"),
+    (("match", "-p", '{"a":[{"no":1}]}', "-e", "{}"), 2, "bad-pattern"), (("send", "{"), 2, "syntax"), (("run",), 5, "busy"),
+]
+ALONE = [  # where no daemon is running
+    (("status",), 4), (("status", "--redis", "redis://127.0.0.1:1"), 4), (("reload",), 4), (("pause", "target", "record"), 4),
+    (("resume", "target", "record"), 4), (("send", EVENT), 4), (("send", "--address", "127.0.0.1:1", EVENT), 4), (("dlq", "redrive"), 4),
+    (("dlq", "purge", "--yes"), 4), (("dlq", "list", "--data-dir", "nowhere"), 4), (("audit", "--data-dir", "nowhere"), 2),
+]
+READ_CONFIG = [("status",), ("reload",), ("pause", "target", "x"), ("resume", "target", "x"), ("send", EVENT), ("dlq", "list"),
+               ("dlq", "redrive"), ("audit",), ("check",), ("run",)]
 
 
 class Verbs(unittest.TestCase):
@@ -37,6 +58,58 @@ class Verbs(unittest.TestCase):
         for words in NEEDS_DAEMON:
             with self.subTest(" ".join(words)):
                 self.run_verb(words, ok=(4,))
+
+    def failure(self, words, code, error=None):
+        """One JSON object on stdout that says why, and the same for people on stderr."""
+        done = self.d.cli(*words, "-o", "json", ok=(code,))
+        answer = json.loads(done.stdout)
+        self.assertEqual(answer["v"], 1)
+        self.assertTrue(answer["error"]["message"] and answer["error"]["code"], done.stdout)
+        if error:
+            self.assertEqual(answer["error"]["code"], error)
+        self.assertTrue(done.stderr or "results" in answer or "findings" in answer or "errors" in answer, done.stdout)
+        return answer
+
+    def test_bad_usage_is_told_in_json(self):
+        self.assertEqual(sorted(WRONG), sorted(v["name"] for v in self.d.cli_json("help")["commands"]))
+        for verb, words in WRONG.items():
+            with self.subTest(verb):
+                self.failure((verb, *words), 2, "usage")
+                self.failure((verb, "--nonsense"), 2, "usage")
+        for words in (("stats",), ("status", "-ojson", "--nonsense"), ("status", "--output=json", "a", "b")):
+            self.failure(words, 2, "usage")
+        done = self.d.cli("status", "--nonsense", ok=(2,))
+        self.assertEqual(done.stdout, "")
+        done = self.d.cli("status", "--nonsense", "--", "-o", "json", ok=(2,))
+        self.assertEqual(done.stdout, "")
+
+    def test_unknown_names_are_told_in_json(self):
+        for words, code, error in NAMES:
+            with self.subTest(" ".join(words)):
+                self.failure(words, code, error)
+
+    def test_nobody_there_is_told_in_json(self):
+        self.assertEqual(self.d.stop(), 0)
+        for words, code in ALONE:
+            with self.subTest(" ".join(words)):
+                answer = self.failure(words, code)
+                if words[0] == "send":
+                    self.assertEqual(answer.get("stored", 0), 0)
+
+    def test_a_broken_configuration_is_told_in_json(self):
+        self.d.write_config("version: 1\ndata_dir: [\n")
+        for words in READ_CONFIG:
+            with self.subTest(" ".join(words)):
+                answer = self.failure(words, 3, "invalid-value")
+                [first, *_] = answer["findings"] if words == ("check",) else answer["diagnostics"]
+                self.assertEqual((first["file"], first["severity"]), ("signalbox.yaml", "error"))
+        self.d.write_config(json.dumps({"version": 1, "data_dir": str(self.d.data), "targets": {"x": {"lgo": {}}}}))
+        answer = self.failure(("reload",), 3, "invalid-value")
+        self.assertTrue(answer["diagnostics"])
+        (self.d.folder / "signalbox.yaml").unlink()
+        for words in READ_CONFIG:
+            with self.subTest("no configuration: " + " ".join(words)):
+                self.failure(words, 3 if words == ("run",) else 2)
 
     def test_near_names_are_told(self):
         for words, code, near in (
