@@ -189,9 +189,11 @@ static int open_plan(struct sb_daemon *d, struct sb_err *err)
 static int listen_one(struct sb_daemon *d, size_t i, struct sb_buf *json, struct sb_err *err)
 {
 	const struct sb_listener_conf *conf = &d->config->listener[i];
+	struct sb_http_conf http = conf->http;
 	char address[256];
 	uint16_t port = 0;
 
+	http.crowd = d->crowd[i] = sb_http_crowd_new(http.max_connections, http.max_per_address);
 	snprintf(address, sizeof(address), "%s", conf->address);
 	for (unsigned k = 0; k < d->core.n_shards; k++) {
 		struct sb_front *f = &d->front[i * d->core.n_shards + k];
@@ -203,7 +205,7 @@ static int listen_one(struct sb_daemon *d, size_t i, struct sb_buf *json, struct
 			return sb_wrap(err, "listener '%s'", conf->name);
 		if (colon && strncmp(address, "unix:", 5) != 0)
 			snprintf(colon, sizeof(address) - (size_t)(colon - address), ":%u", port); /* the others share the port it got */
-		if (sb_loop_listen(d->loop[k], fd, &conf->http, sb_front_request, f, err) < 0)
+		if (sb_loop_listen(d->loop[k], fd, &http, sb_front_request, f, err) < 0)
 			return sb_wrap(err, "listener '%s'", conf->name);
 	}
 	sb_buf_addf(json, "%s\"%s\":\"%s\"", i ? "," : "", conf->name, address);
@@ -236,6 +238,7 @@ static int open_listeners(struct sb_daemon *d, struct sb_err *err)
 	struct sb_buf json = { .p = d->listeners_json, .cap = sizeof(d->listeners_json), .max = sizeof(d->listeners_json) };
 
 	d->front = sb_xcalloc((d->config->n_listeners * d->core.n_shards + 1) * sizeof(*d->front));
+	d->crowd = sb_xcalloc((d->config->n_listeners + 1) * sizeof(struct sb_http_crowd *));
 	sb_buf_addc(&json, '{');
 	for (size_t i = 0; i < d->config->n_listeners; i++)
 		if (listen_one(d, i, &json, err) < 0)
@@ -525,6 +528,8 @@ static void finish(struct sb_daemon *d)
 		sb_loop_free(d->loop[i]);
 		sb_shard_free(d->core.shard[i]);
 	}
+	for (size_t i = 0; i < d->first->n_listeners; i++)
+		sb_http_crowd_free(d->crowd[i]);
 	sb_plan_unref(d->plan);
 	sb_http_server_free(d->control);
 	sb_mailbox_drain(&d->mail);
@@ -544,6 +549,7 @@ static void finish(struct sb_daemon *d)
 	free(d->core.shard);
 	free(d->loop);
 	free(d->front);
+	free(d->crowd);
 	sb_config_unref(d->config);
 	sb_config_unref(d->first);
 }

@@ -32,6 +32,7 @@ struct sb_daemon {
 	struct sb_plan *plan;
 	struct sb_loop **loop;
 	struct sb_front *front;      /* [listener * shards + shard] */
+	struct sb_http_crowd **crowd; /* of each listener, over all shards */
 	struct event_base *base;
 	struct sb_mailbox mail;
 	struct event *mail_ev, *stop_ev, *minute_ev, *signal_ev[3];

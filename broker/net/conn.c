@@ -109,7 +109,7 @@ void conn_close(struct conn *c)
 	sb_list_unlink(&c->link);
 	sb_list_unlink(&c->dirty);
 	s->stats.open--;
-	server_release_addr(s, c->addr);
+	crowd_leave(s->crowd, c->addr);
 	close(c->fd);
 	while ((l = sb_list_pop_front(&c->queue)) != NULL)
 		orphan(SB_CONTAINER(l, struct request, link));
@@ -558,7 +558,7 @@ void conn_drain(struct conn *c)
 		pump(c);
 }
 
-void conn_open(struct listener *l, int fd, const char *peer, bool loopback, struct addr_count *addr)
+void conn_open(struct listener *l, int fd, const char *peer, bool loopback, struct crowd_addr *addr)
 {
 	struct sb_http_server *s = l->s;
 	struct conn *c = sb_pool_alloc(sizeof(*c));

@@ -10,9 +10,9 @@
 
 #include "broker/base/heap.h"
 #include "broker/base/list.h"
-#include "broker/base/map.h"
-#include "guard.h"
 #include "broker/net/http.h"
+#include "crowd.h"
+#include "guard.h"
 
 /* Bytes read from a connection. The connection and every request that points into it hold a reference. */
 struct input {
@@ -42,11 +42,6 @@ struct request {
 enum conn_phase { READ_HEAD, READ_BODY, READ_CHUNKS };
 /* What the connection waits for, and so which deadline holds. */
 enum conn_wait { WAIT_HANDLER, WAIT_REQUEST, WAIT_HEAD, WAIT_BODY, WAIT_LINGER };
-
-struct addr_count {
-	uint8_t key[16];
-	uint32_t n;
-};
 
 struct conn {
 	struct sb_http_server *s;
@@ -78,7 +73,7 @@ struct conn {
 	bool eof;
 	bool loopback;
 	char peer[64];
-	struct addr_count *addr; /* NULL: not counted */
+	struct crowd_addr *addr; /* NULL: not counted by address */
 	void *tag;
 };
 
@@ -107,7 +102,7 @@ struct sb_http_server {
 	struct sb_heap due;
 	uint64_t armed;      /* when the timer fires; UINT64_MAX: it does not */
 	uint64_t input_bytes;
-	struct sb_map addrs;
+	struct sb_http_crowd *crowd, *own_crowd; /* own: NULL when it is shared */
 	int spare_fd;        /* given up for a moment to refuse a connection when descriptors are out */
 	bool draining;
 
@@ -117,7 +112,7 @@ struct sb_http_server {
 };
 
 /* conn.c */
-void conn_open(struct listener *l, int fd, const char *peer, bool loopback, struct addr_count *addr);
+void conn_open(struct listener *l, int fd, const char *peer, bool loopback, struct crowd_addr *addr);
 void conn_close(struct conn *c); /* at once; unanswered requests lose their connection */
 void conn_flush(struct conn *c); /* writes what is ready; may close */
 void conn_expired(struct conn *c, uint64_t now);
@@ -140,6 +135,5 @@ void request_interim(struct request *r); /* 100 Continue */
 /* server.c */
 void server_date(struct sb_http_server *s);
 void server_schedule(struct sb_http_server *s, struct sb_heap_node *node, uint64_t key);
-void server_release_addr(struct sb_http_server *s, struct addr_count *a);
 
 #endif

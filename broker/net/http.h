@@ -22,12 +22,20 @@
  */
 struct event_base;
 
+/*
+ * The connections of servers that belong together, one a shard behind one address: bounds in all and by address hold for all of them.
+ * From any thread; lives longer than its servers.
+ */
+struct sb_http_crowd;
+struct sb_http_crowd *sb_http_crowd_new(uint32_t max, uint32_t max_per_address);
+void sb_http_crowd_free(struct sb_http_crowd *c);
+
 struct sb_http_conf {
 	uint32_t max_line;          /* request line, default 4 KiB, at most 16 KiB */
 	uint32_t max_header_bytes;  /* all headers, default 16 KiB, at most 60 KiB: the parser's own limit is 80 with the line */
 	uint32_t max_headers;       /* default 64 */
 	uint64_t max_body;          /* default 1 MiB + 16 KiB, at most 256 MiB */
-	uint32_t max_connections;   /* in all, of this shard; default 1024 */
+	uint32_t max_connections;   /* in all; default 1024 */
 	uint32_t max_per_address;   /* default 256; of an IPv6 peer its /64 counts, unix sockets are not counted */
 	uint32_t max_pipelined;     /* unanswered requests of one connection; reading stops there. Default 64 */
 	uint64_t header_ms, body_ms; /* absolute deadlines from the first byte; default 5 s, 15 s */
@@ -35,6 +43,7 @@ struct sb_http_conf {
 	uint64_t write_ms;          /* an answer must be taken within; default 15 s */
 	uint32_t max_requests;      /* of one connection, 0: no bound. Default 100,000 */
 	uint64_t max_buffered;      /* bytes of requests in memory, all connections of this shard; default 64 MiB */
+	struct sb_http_crowd *crowd; /* who counts them, with the two bounds above; NULL: the server itself, alone */
 };
 extern const struct sb_http_conf sb_http_conf_default;
 

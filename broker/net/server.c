@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /*
- * Accepts, counts connections in all and by address, and runs the deadlines of all connections on one timer: a heap of
+ * Accepts, has connections counted in all and by address, and runs the deadlines of all connections on one timer: a heap of
  * due times under sb_clock, and one event of the loop for the nearest.
  *
  * Out of descriptors: a spare one is given up, the connection at the head of the backlog is accepted and closed, and the
@@ -153,7 +153,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 
 struct peer {
 	char text[64];
-	uint8_t key[16];
+	uint8_t key[CROWD_KEY];
 	bool counted, loopback;
 };
 
@@ -193,39 +193,6 @@ static void read_peer(const struct sockaddr_storage *ss, struct peer *ret)
 	}
 }
 
-static struct addr_count *count_addr(struct sb_http_server *s, const struct peer *p)
-{
-	struct sb_slice key = { (const char *)p->key, sizeof(p->key) };
-	struct addr_count *a = sb_map_get(&s->addrs, key);
-
-	if (!a) {
-		a = sb_pool_alloc(sizeof(*a));
-		memcpy(a->key, p->key, sizeof(a->key));
-		a->n = 0;
-		sb_map_put(&s->addrs, sb_slice((const char *)a->key, sizeof(a->key)), a);
-	}
-	a->n++;
-	return a;
-}
-
-void server_release_addr(struct sb_http_server *s, struct addr_count *a)
-{
-	if (!a || --a->n)
-		return;
-	sb_map_del(&s->addrs, sb_slice((const char *)a->key, sizeof(a->key)));
-	sb_pool_free(a);
-}
-
-static bool too_many(const struct sb_http_server *s, const struct peer *p)
-{
-	const struct addr_count *a;
-
-	if (s->stats.open >= s->conf.max_connections)
-		return true;
-	a = p->counted ? sb_map_get(&s->addrs, sb_slice((const char *)p->key, sizeof(p->key))) : NULL;
-	return a && a->n >= s->conf.max_per_address;
-}
-
 static void turn_away(struct sb_http_server *s, int fd)
 {
 	static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
@@ -239,13 +206,14 @@ static void turn_away(struct sb_http_server *s, int fd)
 
 static void welcome(struct listener *l, int fd, const struct sockaddr_storage *ss)
 {
+	struct crowd_addr *addr;
 	struct peer p;
 
 	read_peer(ss, &p);
-	if (too_many(l->s, &p))
-		turn_away(l->s, fd);
+	if (crowd_enter(l->s->crowd, p.counted ? p.key : NULL, &addr))
+		conn_open(l, fd, p.text, p.loopback, addr);
 	else
-		conn_open(l, fd, p.text, p.loopback, p.counted ? count_addr(l->s, &p) : NULL);
+		turn_away(l->s, fd);
 }
 
 static void shed(struct listener *l)
@@ -292,7 +260,7 @@ int sb_http_server_listen(struct sb_http_server *s, int fd, void *tag, struct sb
 	struct listener *l;
 	int one = 1;
 
-	if (s->due.max >= s->conf.max_connections + 64)
+	if (s->due.max >= crowd_max(s->crowd) + 64u)
 		return sb_fail(err, SB_E_LIMIT, "one server listens on at most 64 sockets");
 	s->due.max++;
 	l = sb_xcalloc(sizeof(*l));
@@ -365,8 +333,10 @@ struct sb_http_server *sb_http_server_new(struct event_base *base, const struct 
 	sb_list_init(&s->conns);
 	sb_list_init(&s->dirty);
 	sb_list_init(&s->inputs);
-	s->due.max = s->conf.max_connections;
-	s->addrs.max = s->conf.max_connections;
+	if (!s->conf.crowd)
+		s->own_crowd = sb_http_crowd_new(s->conf.max_connections, s->conf.max_per_address);
+	s->crowd = s->own_crowd ? s->own_crowd : s->conf.crowd;
+	s->due.max = crowd_max(s->crowd);
 	s->armed = UINT64_MAX;
 	s->date_s = UINT64_MAX;
 	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -407,7 +377,7 @@ void sb_http_server_free(struct sb_http_server *s)
 	event_del(&s->flush_ev);
 	event_del(&s->timer);
 	sb_heap_done(&s->due);
-	sb_map_done(&s->addrs);
+	sb_http_crowd_free(s->own_crowd);
 	if (s->spare_fd >= 0)
 		close(s->spare_fd);
 	free(s->scratch);

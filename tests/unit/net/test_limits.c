@@ -237,6 +237,44 @@ static void one_address_cannot_take_all_connections(void **state)
 	loop_done(&l);
 }
 
+/* The kernel chooses the shard, so a bound of each would be none of the whole. */
+static void shards_behind_one_address_count_together(void **state)
+{
+	struct sb_http_conf c = loop_conf(two_of_an_address);
+	struct loop l, other;
+	int port, far, a, b, last, fd;
+
+	(void)state;
+	c.crowd = sb_http_crowd_new(3, 2);
+	loop_init(&l, &c);
+	loop_init(&other, &c);
+	port = loop_tcp_listen(&l);
+	far = loop_tcp_listen(&other);
+	a = loop_tcp_from(&l, port, "127.0.0.1");
+	b = loop_tcp_from(&other, far, "127.0.0.1");
+	fd = loop_tcp_from(&l, port, "127.0.0.1");
+	assert_true(loop_read(&l, fd, out, OUT, 2000)); /* the third of its address */
+	assert_string_equal(loop_told(out), "503");
+	close(fd);
+	last = loop_connect(&l); /* the last place in all; a unix socket has no address */
+	fd = loop_connect(&other);
+	assert_true(loop_read(&other, fd, out, OUT, 2000));
+	assert_string_equal(loop_told(out), "503");
+	close(fd);
+	close(b);
+	loop_turn(&other);
+	b = loop_tcp_from(&l, port, "127.0.0.1");
+	loop_sends(&l, b, GET);
+	loop_read_until(&l, b, out, OUT, "GET /a");
+	assert_string_equal(loop_told(out), "202");
+	close(a);
+	close(b);
+	close(last);
+	loop_done(&l);
+	loop_done(&other);
+	sb_http_crowd_free(c.crowd);
+}
+
 static void without_descriptors_connections_are_shed_and_the_loop_rests(void **state)
 {
 	struct rlimit before, none;
@@ -336,6 +374,7 @@ int main(void)
 		cmocka_unit_test(answers_that_nobody_takes_end_the_connection),
 		cmocka_unit_test(connections_beyond_the_limit_are_turned_away),
 		cmocka_unit_test(one_address_cannot_take_all_connections),
+		cmocka_unit_test(shards_behind_one_address_count_together),
 		cmocka_unit_test(without_descriptors_connections_are_shed_and_the_loop_rests),
 		cmocka_unit_test(a_connection_ends_after_its_requests),
 		cmocka_unit_test(bodies_beyond_the_servers_memory_are_refused),
