@@ -12,6 +12,7 @@ void redisfar_start(struct redisfar *f, const struct stage *st)
 	pid_t parent = getpid();
 
 	f->pid = fork();
+	SB_ASSERT(f->pid >= 0);
 	if (f->pid)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -39,12 +39,12 @@ static void heal(struct stage *st)
 {
 	struct side *f = st->far;
 
+	f->stopped = false;
 	if (!f->far.pid) {
 		redisfar_start(&f->far, st);
 		return;
 	}
 	kill(f->far.pid, SIGCONT);
-	f->stopped = false;
 	redisfar_tell(&f->far, "CONFIG SET maxmemory 0");
 	if (f->rejects)
 		redisfar_tell(&f->far, "DEL done");
@@ -63,8 +63,8 @@ static void act(struct stage *st, enum far what)
 		redisfar_tell(&f->far, "SET done string");
 		f->rejects = true;
 	} else if (what == FAR_STALLS) {
-		kill(f->far.pid, SIGSTOP);
-		f->stopped = true;
+		if (f->far.pid) /* gone already: 0 would be everybody */
+			f->stopped = kill(f->far.pid, SIGSTOP) == 0;
 	} else if (what == FAR_GONE) {
 		redisfar_end(&f->far);
 	}
