@@ -19,6 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import redis
 import test_redis_source
 
+setUpModule = redis.needed
+
 ENTRIES = int(os.environ.get("SB_ENTRIES", 12000))
 WINDOW = 400
 DAEMONS = 3

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entries of a stream become events: none is lost, none stays pending, whatever happens to the daemon, the group or Redis."""
 import json
+import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 import time
 import unittest
@@ -13,25 +16,12 @@ import harness
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import redis
 
+setUpModule = redis.needed
+
 RETRY = {"max_retries": 50, "base": "10ms", "cap": "100ms", "max_age": "1h"}
 JOBS = {"rules": [{"name": "jobs", "pattern": {"source": ["com.jobs"]}, "targets": [{"target": "done"}]}]}
 
-EXAMPLE = """
-version: 1
-data_dir: ./data
-listeners:
-  main: {{address: 127.0.0.1:0}}
-rules: rules.d
-sources:
-  jobs:
-    redis: {{url: "{url}", streams: [jobs], group: signalbox, field: body}}
-    envelope: raw
-    source: com.jobs
-    detail_type: Job
-targets:
-  done:
-    redis: {{url: "{url}", stream: done, maxlen: 100000}}
-"""
+DOCS = harness.ROOT / "docs" / "redis.md"
 
 
 def config(server, source=None, target=None, **of_source):
@@ -75,15 +65,36 @@ class Case(unittest.TestCase):
 
 
 class Reading(Case):
-    def test_the_example(self):
+    def type_in(self, server, line):
+        """What a shell makes of the line when its redis-cli speaks to this server."""
+        cli = server.folder / "bin" / "redis-cli"
+        if not cli.exists():
+            cli.parent.mkdir()
+            cli.write_text(f'#!/bin/sh\nexec {shutil.which("redis-cli")} -s {server.path} "$@"\n')
+            cli.chmod(0o700)
+        return subprocess.run(["sh", "-c", line], env={"PATH": f"{cli.parent}:{os.environ['PATH']}"}, text=True, check=True,
+                              capture_output=True, timeout=harness.PATIENCE_S).stdout
+
+    def test_the_example_of_the_documentation(self):
+        section = DOCS.read_text().split("\n## The whole way\n")[1].split("\n## ")[0]
+        (configuration, rules), [commands] = (re.findall(rf"```{kind}\n(.*?)```", section, re.S) for kind in ("yaml", "sh"))
         r = self.server()
-        with harness.Daemon(rules=JOBS) as d:
-            d.write_config(EXAMPLE.format(url=r.url))
+        self.assertEqual(configuration.count("redis://127.0.0.1:6379"), 3)
+        with harness.Daemon(rules=rules) as d:
+            d.write_config(configuration.replace("redis://127.0.0.1:6379", r.url))
             d.start()
-            r("XADD", "jobs", "*", "body", '{"n": 1}')
-            self.assertEqual(self.wait_done(r, [1]), 0)
-            [event] = self.events(r)
-            self.assertEqual((event["source"], event["detail-type"], event["detail"]), ("com.jobs", "Job", {"n": 1}))
+            told = iter(self.type_in(r, line) for line in commands.splitlines())
+            for _ in range(2):
+                self.assertRegex(next(told), r"^\d+-\d+\n$")
+            harness.wait_for("the events", lambda: d.audit()["events"] == 2 and d.audit()["in_flight"] == 0)
+            harness.wait_for("nothing to be pending", lambda: r.pending("jobs", "signalbox") == 0)
+            entry = next(told).splitlines()
+            self.assertEqual(json.loads(entry[entry.index("event") + 1])["detail"], {"size": 12})
+            self.assertEqual(entry[entry.index("rule") + 1], "large-jobs")
+            self.assertEqual(next(told).split(), ["0"])
+            harness.wait_for("the numbers", lambda: r("HGET", "signalbox:{demo}:tot", "in") == "2")
+            self.assertEqual(next(told).split(), ["2", "1", "1"])
+            self.assertIsNone(next(told, None))
 
     def test_what_was_there_before_and_what_comes(self):
         r = self.server()

@@ -11,6 +11,8 @@ import harness
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import redis
 
+setUpModule = redis.needed
+
 RETRY = {"max_retries": 50, "base": "10ms", "cap": "100ms", "max_age": "1h"}
 TO_DONE = {"rules": [{"name": "orders", "pattern": {"source": ["com.shop"]}, "targets": [{"target": "done"}]}]}
 

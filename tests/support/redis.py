@@ -3,6 +3,8 @@
 
 `with Server() as redis:` is a running one; `redis("XADD", "s", "*", "k", "v")` speaks to it. Server(appendonly="yes") survives kill(),
 Server(replica_of=other) follows another. Any row of redis.conf can be given, with `_` for `-`.
+
+    redis.py run        one on a socket of its own, until SIGTERM; prints its URL when it answers
 """
 import ctypes
 import pathlib
@@ -10,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -86,10 +89,15 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server outlives its test
 
 
+def needed():
+    """A script that says `setUpModule = redis.needed` is skipped as a whole where there is no redis-server."""
+    if not shutil.which("redis-server"):
+        raise unittest.SkipTest("redis-server is not installed: deploy/install-deps test")
+
+
 class Server:
     def __init__(self, replica_of=None, **rows):
-        if not shutil.which("redis-server"):
-            raise unittest.SkipTest("redis-server is not installed: deploy/install-deps test")
+        needed()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-redis-"))
         self.path, self.log, self.port = self.folder / "redis.sock", self.folder / "redis.log", free_port()
         self.rows = {"save": "", "appendonly": "no", **{k.replace("_", "-"): v for k, v in rows.items()}}
@@ -191,3 +199,28 @@ class Server:
 
     def pending(self, stream, group):
         return self("XPENDING", stream, group)[0]
+
+
+# ------------------------------------------------------------------------------------------------ from a shell
+
+def run():
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit(0))
+    with Server(port=0) as server:
+        print(server.unix_url, flush=True)
+        while True:
+            signal.pause()
+
+
+def main(words):
+    try:
+        if words == ["run"]:
+            run()
+        else:
+            sys.exit(__doc__)
+    except (AssertionError, unittest.SkipTest) as e:
+        sys.exit(f"redis.py: {e}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
