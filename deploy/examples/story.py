@@ -6,14 +6,11 @@ Everything it shows comes from the daemon: the ids of the answers, the lines tha
 `signalbox audit`. Exit code 0 only if everything happened as it should.
 """
 import json
-import pathlib
-import subprocess
 import sys
-import time
 import urllib.request
 
-HERE = pathlib.Path(__file__).resolve().parent
-PATIENCE_S = 30
+import telling
+from telling import HERE, PATIENCE_S, signalbox
 
 # what it is, how it is sent, the detail, and what should happen: (rule, target, outcome) each
 INVOICED = ("big-orders", "invoice", "delivered at attempt 1")
@@ -27,14 +24,6 @@ SAMPLES = [
     ("an order whose reservation always fails", "send", {"id": 1005, "total": 30, "items": [{"sku": "broken-1"}]},
      [("reservations", "reserve", "dead letter after 4 attempts")]),
 ]
-
-
-def signalbox(*words, stdin=None):
-    done = subprocess.run(["./signalbox", words[0], "-c", "signalbox.yaml", *words[1:], "-o", "json"], cwd=HERE, input=stdin,
-                          text=True, capture_output=True, timeout=PATIENCE_S)
-    if done.returncode:
-        sys.exit(f"signalbox {' '.join(words)} ended with {done.returncode}\n{done.stdout}{done.stderr}")
-    return json.loads(done.stdout)
 
 
 def post_webhook(address, body):
@@ -54,15 +43,7 @@ def post(address, how, detail):
 
 def worker_lines():
     """(event id, target) -> the last line that a worker printed while it had the event."""
-    found = {}
-    for line in (HERE / "daemon.log").read_text(errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if "event_id" in entry and "line" in entry:
-            found[entry["event_id"], entry["target"]] = entry["line"]
-    return found
+    return {(entry["event_id"], entry["target"]): entry["line"] for entry in telling.printed() if "event_id" in entry}
 
 
 def outcome(key, lines, letters):
@@ -76,17 +57,16 @@ def outcome(key, lines, letters):
 def wait_for_outcomes(sent):
     """Outcomes by (event id, target), the dead letters, and the audit, once nothing is in flight any more."""
     wanted = [(event_id, target) for event_id, sample in zip(sent, SAMPLES) for _, target, _ in sample[3]]
-    end = time.monotonic() + PATIENCE_S
-    while True:
+    now = {}
+
+    def done():
         lines = worker_lines()
-        letters = {(letter["event_id"], letter["target"]): letter for letter in signalbox("dlq", "list")["letters"]}
-        outcomes = {key: outcome(key, lines, letters) for key in wanted}
-        audit = signalbox("audit")
-        if all(outcomes.values()) and audit["in_flight"] == 0:
-            return outcomes, letters, audit
-        if time.monotonic() > end:
-            sys.exit(f"after {PATIENCE_S} s there is still something open: {outcomes}\n{json.dumps(audit, indent=1)}")
-        time.sleep(0.1)
+        now["letters"] = {(letter["event_id"], letter["target"]): letter for letter in signalbox("dlq", "list")["letters"]}
+        now["outcomes"] = {key: outcome(key, lines, now["letters"]) for key in wanted}
+        now["audit"] = signalbox("audit")
+        return all(now["outcomes"].values()) and now["audit"]["in_flight"] == 0
+    telling.wait_for(done, lambda: f"{now['outcomes']}\n{json.dumps(now['audit'], indent=1)}")
+    return now["outcomes"], now["letters"], now["audit"]
 
 
 def tell(sent, outcomes):
@@ -108,12 +88,6 @@ def tell(sent, outcomes):
     return surprises
 
 
-def tell_accounts(audit):
-    print(f"\n  signalbox audit: {audit['accepted']} deliveries accepted = {audit['delivered']} delivered + "
-          f"{audit['dead_lettered']} dead letters + {audit['in_flight']} in flight; {audit['unmatched']} of "
-          f"{audit['events']} events matched no rule")
-
-
 def tell_next_steps(address, letter):
     print(f"""
   Listening on http://{address}; control socket {HERE}/data/control.sock (0600). Try, in another shell:
@@ -130,14 +104,11 @@ def tell_next_steps(address, letter):
 
 
 def main():
-    facts = json.loads((HERE / "data/ready.json").read_text())
-    address = facts["listeners"]["main"]
-    if facts["pid"] != int(sys.argv[1]):
-        sys.exit("data/ready.json is of another daemon")
+    address = telling.ready(sys.argv[1])["listeners"]["main"]
     sent = [post(address, how, detail) for _, how, detail, _ in SAMPLES]
     outcomes, letters, audit = wait_for_outcomes(sent)
     surprises = tell(sent, outcomes)
-    tell_accounts(audit)
+    telling.tell_audit(audit, f"; {audit['unmatched']} of {audit['events']} events matched no rule")
     tell_next_steps(address, next(iter(letters.values()))["id"])
     unmatched = sum(not sample[3] for sample in SAMPLES)
     return 1 if surprises or not audit["adds_up"] or audit["unmatched"] != unmatched else 0
