@@ -97,6 +97,7 @@ extern const struct sb_field sb_bus_target_fields[];
 /* ------------------------------------------------------------------------------------------------ the whole */
 
 /* Where the numbers of this daemon are told (docs/redis-metrics.md). */
+#define SB_FLUSH_MS_MAX 60000
 struct sb_metrics_conf {
 	const char *url;               /* NULL: nowhere */
 	const char *user, *password;   /* NULL: the URL's */

@@ -68,7 +68,7 @@ static const struct sb_field metrics_redis_fields[] = {
 	SB_F_KEY(STR, R, metrics.instance, "instance", .min = 1, .max = 64, .doc = "This daemon's name; absent: the host's."),
 	SB_F_KEY(MS, R, metrics.connect_timeout, "connect_timeout", .min = 10, .max = 600000, .dflt = "5s",
 		.doc = "From the look-up of the name to the answer to PING."),
-	SB_F_KEY(MS, R, metrics.flush, "flush", .min = 100, .max = 60000, .dflt = "1s",
+	SB_F_KEY(MS, R, metrics.flush, "flush", .min = 100, .max = SB_FLUSH_MS_MAX, .dflt = "1s",
 		.doc = "How often the instance's numbers and the `:1s` stream are written."),
 	SB_F_KEY(MS, R, metrics.rollup, "rollup", .min = 1000, .max = 60000, .dflt = "1m",
 		.doc = "How often the `:1m` streams are written; readers expect a minute."),

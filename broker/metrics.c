@@ -22,6 +22,7 @@
  */
 #define FLUSH_BYTES (16u << 20)
 #define COMMAND_TIMEOUT_MS 5000
+#define INSTANCE_S 15 /* or three flushes */
 
 /* ------------------------------------------------------------------------------------------------ a batch */
 
@@ -151,7 +152,10 @@ void sb_metrics_send(struct sb_metrics *m, void (*next)(struct sb_metrics *m))
 
 	m->next = next;
 	m->left = 1; /* we ourselves: nothing is over before all is sent */
-	m->failed |= b->bad;
+	if (b->bad) {
+		m->failed = true;
+		snprintf(m->complaint, sizeof(m->complaint), "a flush is larger than %u bytes", FLUSH_BYTES);
+	}
 	for (size_t i = 0; i < b->n && !b->bad; begin = b->command[i++].end) {
 		m->left++;
 		if (rds_conn_send(m->conn, sb_slice(b->text.p + begin, b->command[i].end - begin), on_reply, &b->command[i]) < 0) {
@@ -178,7 +182,7 @@ static void drop(struct sb_metrics *m)
 	sb_count(&m->d->core.counts.redis_flushes_dropped, 1);
 }
 
-/* What Redis refuses once it refuses every time: it is told once, and again when it had worked in between. */
+/* What does not work once does not work every time: it is told once, and again when it had worked in between. */
 static void tell_complaint(struct sb_metrics *m, bool good)
 {
 	struct sb_slice said = sb_slice_str(m->complaint);
@@ -187,7 +191,7 @@ static void tell_complaint(struct sb_metrics *m, bool good)
 		m->complained = false;
 	} else if (said.n && !m->complained) {
 		m->complained = true;
-		sb_log(SB_LOG_WARN, "metrics are not written: Redis refuses", KS("redis", rds_conn_where(m->conn)), KS("answer", m->complaint));
+		sb_log(SB_LOG_WARN, "metrics are not written", KS("redis", rds_conn_where(m->conn)), KS("why", m->complaint));
 		if (strncmp(m->complaint, "MOVED ", 6) == 0)
 			rds_conn_moved(m->conn, said);
 	}
@@ -200,6 +204,7 @@ void sb_metrics_round_over(struct sb_metrics *m, bool good)
 		sb_count(&m->d->core.counts.redis_flushes, 1);
 	else
 		drop(m);
+	m->rewrite |= !good;
 	m->busy = false;
 	sb_metrics_lead_done(m);
 	atomic_store_explicit(&m->d->core.counts.redis_leads, m->leads && good, memory_order_relaxed);
@@ -247,7 +252,7 @@ static void came_up(void *arg)
 	struct sb_metrics *m = arg;
 
 	m->told = false;
-	m->generation = 0;
+	m->rewrite = true;
 	atomic_store_explicit(&m->d->core.counts.redis_up, 1, memory_order_relaxed);
 	sb_log(SB_LOG_INFO, "metrics: connected", KS("redis", rds_conn_where(m->conn)), KS("instance", m->instance));
 }
@@ -280,9 +285,19 @@ void sb_metrics_mark(struct sb_metrics *m, const char *what, const char *name, c
 	snprintf(mark->detail, sizeof(mark->detail), "%s", detail);
 }
 
+uint64_t sb_metrics_instance_s(const struct sb_metrics *m)
+{
+	return SB_MAX((uint64_t)INSTANCE_S, 3 * m->conf->flush_ms / 1000);
+}
+
 uint64_t sb_metrics_part_s(const struct sb_metrics *m)
 {
-	return SB_INSTANCE_S + 2 * m->conf->rollup_ms / 1000;
+	return sb_metrics_instance_s(m) + 2 * m->conf->rollup_ms / 1000;
+}
+
+uint64_t sb_metrics_gone_s(const struct sb_metrics *m)
+{
+	return 3 * SB_FLUSH_MS_MAX / 1000 + 2 * m->conf->rollup_ms / 1000;
 }
 
 /* Names end up in keys: of a host's only what a name may have. */
@@ -318,6 +333,8 @@ int sb_metrics_start(struct sb_daemon *d, struct sb_metrics **ret, struct sb_err
 	m->env = (struct sb_env){ .base = d->base, .clock = d->core.clock, .rand = &m->rand, .n_shards = 1 };
 	sb_buf_init(&m->batch.text, FLUSH_BYTES);
 	name_instance(m);
+	for (unsigned i = 0; i < SB_PARTS; i++)
+		sb_names_init(&m->names[i], (enum sb_part)i);
 	if (rds_conn_new(&m->env, &(struct rds_conn_conf){ conf->url, conf->user, conf->password, conf->connect_timeout_ms,
 		COMMAND_TIMEOUT_MS, m->name }, &conn_ops, m, &m->conn, err) < 0) {
 		sb_metrics_free(m);
@@ -351,6 +368,8 @@ void sb_metrics_free(struct sb_metrics *m)
 		free(it->value);
 	sb_map_done(&m->seen);
 	sb_map_done(&m->open);
+	for (unsigned i = 0; i < SB_PARTS; i++)
+		sb_names_done(&m->names[i]);
 	sb_metrics_lead_done(m);
 	sb_buf_done(&m->batch.text);
 	free(m->batch.command);

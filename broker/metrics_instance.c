@@ -127,102 +127,8 @@ static void tell_whole(struct sb_metrics *m, const struct sb_gather *g)
 	sb_metrics_word(m, "durations");
 	sb_metrics_bytes(m, sb_buf_slice(&packed));
 	sb_metrics_end(m, NULL, NULL);
-	sb_metrics_expire(m, SB_INSTANCE_S, ":i:%s", m->instance);
+	sb_metrics_expire(m, sb_metrics_instance_s(m), ":i:%s", m->instance);
 	sb_buf_done(&packed);
-}
-
-/* ------------------------------------------------------------------------------------------------ the parts */
-
-static void of_rule(const struct sb_gather *g, size_t i, const char **name, struct sb_packed *p)
-{
-	static const char *const states[] = { "enabled", "disabled", "shadow" };
-	const struct sb_rule *r = &g->plan->rules->rule[i];
-
-	*name = r->name;
-	*p = (struct sb_packed){ .n = { [SB_RULE_MATCHED] = sb_counted(&g->plan->rule_stat[i]->matched),
-					 [SB_RULE_SHADOWED] = sb_counted(&g->plan->rule_stat[i]->shadowed) },
-		.word = { states[r->state], r->bus } };
-}
-
-static void of_target(const struct sb_gather *g, size_t i, const char **name, struct sb_packed *p)
-{
-	const struct sb_target_view *v = &g->target[i];
-	const struct sb_dispatch_stats *s = &v->stats;
-	bool paused = atomic_load(&v->slot->paused);
-
-	*name = v->slot->name;
-	*p = (struct sb_packed){
-		.n = { [SB_TARGET_DELIVERED] = s->delivered, [SB_TARGET_RETRIED] = s->retries, [SB_TARGET_DLQ] = s->dead,
-			[SB_TARGET_RELEASED] = s->released, [SB_TARGET_UNREACHABLE] = s->unreachable,
-			[SB_TARGET_US] = s->duration_ns_sum / 1000, [SB_TARGET_INFLIGHT] = s->in_flight, [SB_TARGET_QUEUED] = s->queued,
-			[SB_TARGET_RETRYING] = s->retrying, [SB_TARGET_HELD] = s->held, [SB_TARGET_QUEUED_BYTES] = s->queued_bytes,
-			[SB_TARGET_OLDEST_MS] = s->oldest_ms, [SB_TARGET_CIRCUIT_MS] = s->unreachable_until_ms,
-			[SB_TARGET_PAUSED] = paused },
-		.word = { v->type, v->abandoned ? "abandoned" : v->removed ? "removed" : paused ? "paused"
-			: s->unreachable_until_ms ? "unreachable" : "ok" } };
-	memcpy(p->duration, s->duration, sizeof(p->duration));
-}
-
-static void of_source(const struct sb_gather *g, size_t i, const char **name, struct sb_packed *p)
-{
-	const struct sb_source_slot *slot = g->source[i].slot;
-	const struct sb_source_stat *s = slot->stat;
-
-	*name = s->name;
-	*p = (struct sb_packed){ .n = { [SB_SOURCE_IN] = sb_counted(&s->received), [SB_SOURCE_REFUSED] = sb_counted(&s->refused),
-					 [SB_SOURCE_SPILLED] = sb_counted(&s->spilled), [SB_SOURCE_HELD] = sb_counted(&slot->held),
-					 [SB_SOURCE_PAUSED] = atomic_load(&s->paused) },
-		.word = { slot->connector->type } };
-	for (size_t k = 0; k < SB_REJECT_REASONS; k++)
-		p->n[SB_SOURCE_REJECTED] += sb_counted(&s->rejected[k].n);
-}
-
-/* One HSET: by name, and the rest together. */
-static void tell_part(struct sb_metrics *m, const struct sb_gather *g, enum sb_part part, size_t n)
-{
-	static void (*const of[])(const struct sb_gather *, size_t, const char **, struct sb_packed *) = { of_rule, of_target, of_source };
-	const struct sb_part_shape *s = &sb_part_shapes[part];
-	size_t named = SB_MIN(n, (size_t)s->max);
-	struct sb_packed one, other = { .word = { "-", "-" } };
-	struct sb_buf text = SB_BUF(8192);
-	const char *name;
-
-	if (n == 0)
-		return;
-	sb_metrics_begin(m, (unsigned)(2 + 2 * (named + (n > named))), "HSET");
-	sb_metrics_key(m, ":i:%s:%s", m->instance, s->key);
-	for (size_t i = 0; i < n; i++) {
-		of[part](g, i, &name, &one);
-		if (i >= named) {
-			sb_packed_merge(part, &other, &one);
-			continue;
-		}
-		sb_buf_clear(&text);
-		sb_pack(part, &one, &text);
-		sb_metrics_word(m, name);
-		sb_metrics_bytes(m, sb_buf_slice(&text));
-	}
-	if (n > named) {
-		sb_buf_clear(&text);
-		sb_pack(part, &other, &text);
-		sb_metrics_word(m, "_other");
-		sb_metrics_bytes(m, sb_buf_slice(&text));
-	}
-	sb_metrics_end(m, NULL, NULL);
-	sb_metrics_expire(m, sb_metrics_part_s(m), ":i:%s:%s", m->instance, s->key);
-	sb_buf_done(&text);
-}
-
-/* Names that a reload has taken away must not stay. */
-static void forget_parts(struct sb_metrics *m, const struct sb_gather *g)
-{
-	if (m->generation == g->plan->generation)
-		return;
-	m->generation = g->plan->generation;
-	sb_metrics_begin(m, 1 + SB_PARTS, "DEL");
-	for (unsigned i = 0; i < SB_PARTS; i++)
-		sb_metrics_key(m, ":i:%s:%s", m->instance, sb_part_shapes[i].key);
-	sb_metrics_end(m, NULL, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------ marks */
@@ -281,19 +187,15 @@ static void told(struct sb_metrics *m, const redisReply *r, void *arg)
 
 void sb_metrics_tell(struct sb_metrics *m, const struct sb_gather *g)
 {
-	const size_t n[SB_PARTS] = { g->plan->rules->n, g->n_targets, g->n_sources };
-
 	sb_metrics_plain(m, "MULTI");
 	sb_metrics_begin(m, 4, "ZADD");
 	sb_metrics_key(m, ":inst");
 	sb_metrics_number(m, sb_wall_ms(m->d->core.clock));
 	sb_metrics_word(m, m->instance);
 	sb_metrics_end(m, NULL, NULL);
-	sb_metrics_expire(m, sb_metrics_part_s(m), ":inst");
+	sb_metrics_expire(m, sb_metrics_gone_s(m), ":inst");
 	tell_whole(m, g);
-	forget_parts(m, g);
-	for (unsigned i = 0; i < SB_PARTS; i++)
-		tell_part(m, g, (enum sb_part)i, n[i]);
+	sb_metrics_tell_parts(m, g);
 	mark_flips(m, g);
 	tell_marks(m);
 	sb_metrics_begin(m, 1, "EXEC");

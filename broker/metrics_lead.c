@@ -17,6 +17,7 @@
 #define TOTAL_S (30 * 86400)
 #define SECONDS_KEPT 3600
 #define MINUTES_KEPT 20160
+#define ACCOUNT_BYTES (8u << 20) /* of rules, targets and sources in a roll-up; the instances beyond have their turn at the next */
 
 /* What an answer belongs to. */
 struct ask {
@@ -91,13 +92,9 @@ static void on_instances(struct sb_metrics *m, const redisReply *r, void *arg)
 	(void)arg;
 	if (!rds_is_array(r, 0))
 		return;
-	l->instance = sb_arena_alloc(&m->arena, (r->elements / 2 + 1) * sizeof(*l->instance));
-	for (size_t i = 0; i + 1 < r->elements; i += 2) {
-		struct sb_lead_instance *in = &l->instance[l->n_instances++];
-
-		in->name = sb_arena_strndup(&m->arena, r->element[i]->str, r->element[i]->len);
-		sb_number_of(rds_text(r->element[i + 1]), &in->seen_ms);
-	}
+	l->instance = sb_arena_alloc(&m->arena, (r->elements + 1) * sizeof(*l->instance));
+	for (size_t i = 0; i < r->elements; i++)
+		l->instance[l->n_instances++].name = sb_arena_strndup(&m->arena, r->element[i]->str, r->element[i]->len);
 }
 
 static void take_total(struct sb_lead *l, struct sb_slice key, struct sb_slice value)
@@ -152,11 +149,10 @@ void sb_metrics_ask(struct sb_metrics *m)
 	sb_metrics_begin(m, 2, "GET");
 	sb_metrics_key(m, ":lead");
 	sb_metrics_end(m, on_lead, NULL);
-	sb_metrics_begin(m, 8, "ZRANGEBYSCORE");
+	sb_metrics_begin(m, 7, "ZREVRANGEBYSCORE"); /* if there are too many, those that are gone are left out */
 	sb_metrics_key(m, ":inst");
-	sb_metrics_number(m, sb_less(l->now_ms, sb_metrics_part_s(m) * 1000));
 	sb_metrics_word(m, "+inf");
-	sb_metrics_word(m, "WITHSCORES");
+	sb_metrics_number(m, sb_less(l->now_ms, sb_metrics_gone_s(m) * 1000));
 	sb_metrics_word(m, "LIMIT");
 	sb_metrics_number(m, 0);
 	sb_metrics_number(m, SB_METRICS_INSTANCES);
@@ -192,7 +188,8 @@ static void on_part_accounted(struct sb_metrics *m, const redisReply *r, void *a
 {
 	struct ask *ask = arg;
 
-	if (!rds_is_array(r, 0))
+	ask->of->later[ask->part] = m->lead->bytes >= ACCOUNT_BYTES;
+	if (!rds_is_array(r, 0) || ask->of->later[ask->part])
 		return;
 	for (size_t i = 0; i + 1 < r->elements; i += 2) {
 		struct sb_lead_field *f = sb_arena_alloc(&m->arena, sizeof(*f));
@@ -200,6 +197,7 @@ static void on_part_accounted(struct sb_metrics *m, const redisReply *r, void *a
 		f->name = sb_arena_slice(&m->arena, rds_text(r->element[i]));
 		f->value = sb_arena_slice(&m->arena, rds_text(r->element[i + 1]));
 		sb_map_put(&ask->of->accounted[ask->part], f->name, f);
+		m->lead->bytes += f->name.n + f->value.n;
 	}
 }
 
@@ -221,25 +219,49 @@ static struct sb_lead_entity *entity_of(struct sb_metrics *m, enum sb_part part,
 	return e;
 }
 
-static void take_entity(struct sb_metrics *m, const struct ask *ask, struct sb_slice name, struct sb_slice value)
+/* What this round has to account for, of one name of one instance: counters become what came since. */
+static void move_on(struct sb_metrics *m, const struct ask *ask, struct sb_slice name, struct sb_slice value, struct sb_packed *now)
 {
 	struct sb_lead_instance *in = ask->of;
-	const struct sb_lead_field *old = sb_map_get(&in->accounted[ask->part], name);
-	bool live = in->seen_ms + SB_INSTANCE_S * UINT64_C(1000) > m->lead->now_ms;
-	struct sb_packed now, before;
+	struct sb_lead_field *old = sb_map_get(&in->accounted[ask->part], name);
+	struct sb_packed before = { 0 };
+
+	if (old) {
+		in->n_kept[ask->part] += !old->told;
+		old->told = true;
+		sb_unpack(ask->part, old->value, &before);
+	}
+	if (in->later[ask->part])
+		before = *now;
+	sb_packed_since(ask->part, now, &before);
+	if (!m->lead->rolls || in->later[ask->part] || (old && sb_slice_eq(old->value, value)))
+		return;
+	in->moved[ask->part][in->n_moved[ask->part]++] =
+		(struct sb_lead_field){ sb_arena_slice(&m->arena, name), sb_arena_slice(&m->arena, value), true };
+	m->lead->bytes += name.n + value.n;
+}
+
+/* What has left the configuration there may be at work here. */
+static void take_words(struct sb_metrics *m, const struct ask *ask, const struct sb_packed *now, struct sb_lead_entity *e)
+{
+	if (!ask->of->known || (e->sum.text[0].n && sb_slice_eq_str(now->text[0], "-")))
+		return;
+	for (unsigned i = 0; i < sb_part_shapes[ask->part].words; i++)
+		e->sum.text[i] = sb_arena_slice(&m->arena, now->text[i]);
+}
+
+static void take_entity(struct sb_metrics *m, const struct ask *ask, struct sb_slice name, struct sb_slice value)
+{
+	const struct sb_part_shape *s = &sb_part_shapes[ask->part];
 	struct sb_lead_entity *e;
+	struct sb_packed now;
 
 	if (sb_unpack(ask->part, value, &now) < 0)
 		return;
 	e = entity_of(m, ask->part, name);
-	if (m->lead->rolls && (!old || !sb_slice_eq(old->value, value)))
-		in->moved[ask->part][in->n_moved[ask->part]++] =
-			(struct sb_lead_field){ sb_arena_slice(&m->arena, name), sb_arena_slice(&m->arena, value) };
-	for (unsigned i = 0; i < sb_part_shapes[ask->part].words && live; i++)
-		e->sum.text[i] = sb_arena_slice(&m->arena, now.text[i]);
-	if (old && sb_unpack(ask->part, old->value, &before) == 0)
-		sb_packed_since(ask->part, &now, &before);
-	for (unsigned i = sb_part_shapes[ask->part].counters; i < sb_part_shapes[ask->part].numbers && !live; i++)
+	take_words(m, ask, &now, e);
+	move_on(m, ask, name, value, &now);
+	for (unsigned i = s->counters; i < s->numbers && !ask->of->known; i++)
 		now.n[i] = 0; /* what is gone has nothing waiting */
 	sb_packed_merge(ask->part, &e->sum, &now);
 }
@@ -250,6 +272,7 @@ static void on_part(struct sb_metrics *m, const redisReply *r, void *arg)
 
 	if (!rds_is_array(r, 0))
 		return;
+	ask->of->n_told[ask->part] = r->elements / 2;
 	ask->of->moved[ask->part] = sb_arena_alloc(&m->arena, (r->elements / 2 + 1) * sizeof(struct sb_lead_field));
 	for (size_t i = 0; i + 1 < r->elements; i += 2)
 		take_entity(m, ask, rds_text(r->element[i]), rds_text(r->element[i + 1]));
@@ -379,7 +402,25 @@ static void write_part_account(struct sb_metrics *m, const struct sb_lead_instan
 	sb_metrics_end(m, NULL, NULL);
 }
 
-static void write_account(struct sb_metrics *m, const struct sb_lead_instance *in)
+/* Names that the instance tells no more, and will tell from zero if ever again. Of one that tells nothing at all nobody knows. */
+static void forget_accounts(struct sb_metrics *m, struct sb_lead_instance *in, enum sb_part part)
+{
+	size_t n = in->accounted[part].n - in->n_kept[part];
+
+	if (n == 0 || in->n_told[part] == 0 || in->later[part])
+		return;
+	sb_metrics_begin(m, (unsigned)(2 + n), "HDEL");
+	sb_metrics_key(m, ":a:%s:%s", in->name, sb_part_shapes[part].key);
+	sb_map_each (&in->accounted[part], it) {
+		const struct sb_lead_field *f = it->value;
+
+		if (!f->told)
+			sb_metrics_bytes(m, f->name);
+	}
+	sb_metrics_end(m, NULL, NULL);
+}
+
+static void write_account(struct sb_metrics *m, struct sb_lead_instance *in)
 {
 	if (in->known) {
 		sb_metrics_begin(m, 5, "SET");
@@ -391,6 +432,7 @@ static void write_account(struct sb_metrics *m, const struct sb_lead_instance *i
 	}
 	for (unsigned p = 0; p < SB_PARTS && m->lead->rolls; p++) {
 		write_part_account(m, in, (enum sb_part)p);
+		forget_accounts(m, in, (enum sb_part)p);
 		sb_metrics_expire(m, SB_ENTITY_S, ":a:%s:%s", in->name, sb_part_shapes[p].key);
 	}
 }
@@ -447,7 +489,7 @@ static void prune(struct sb_metrics *m)
 	sb_metrics_begin(m, 4, "ZREMRANGEBYSCORE");
 	sb_metrics_key(m, ":inst");
 	sb_metrics_word(m, "-inf");
-	sb_metrics_wordf(m, "(%" PRIu64, sb_less(m->lead->now_ms, sb_metrics_part_s(m) * 1000));
+	sb_metrics_wordf(m, "(%" PRIu64, sb_less(m->lead->now_ms, sb_metrics_gone_s(m) * 1000));
 	sb_metrics_end(m, NULL, NULL);
 }
 
@@ -504,7 +546,7 @@ void sb_metrics_asked(struct sb_metrics *m)
 	l->beats = l->now_ms / BEAT_MS != l->beat;
 	l->rolls = l->now_ms / m->conf->rollup_ms != l->rollup;
 	sb_metrics_clear(m);
-	for (size_t i = 0; i < l->n_instances; i++)
-		ask_instance(m, &l->instance[i]);
+	for (size_t i = 0; i < l->n_instances; i++) /* from another one each time */
+		ask_instance(m, &l->instance[(i + l->now_ms / m->conf->rollup_ms) % l->n_instances]);
 	sb_metrics_send(m, have_read);
 }

@@ -15,16 +15,18 @@ struct sb_sums {
 
 struct sb_lead_field {
 	struct sb_slice name, value;
+	bool told; /* of an account: it still is */
 };
 
 struct sb_lead_instance {
 	char *name;
-	uint64_t seen_ms;
-	bool known;  /* it has told its numbers, and they have not expired */
+	bool known; /* it has told its numbers, and they have not expired: it is alive */
 	struct sb_sums now, before;
 	struct sb_map accounted[SB_PARTS]; /* name -> struct sb_lead_field * */
 	struct sb_lead_field *moved[SB_PARTS];     /* what is to be accounted for now */
 	size_t n_moved[SB_PARTS];
+	size_t n_told[SB_PARTS], n_kept[SB_PARTS]; /* kept: of those accounted for, the ones that are told still */
+	bool later[SB_PARTS]; /* accounted for by another roll-up: this one is full */
 };
 
 /* One rule, target or source, over all instances. */
@@ -46,6 +48,7 @@ struct sb_lead {
 	uint64_t at_ms, beat, rollup; /* of what is there: the last stream id, the last beat, the last roll-up */
 	uint64_t now_ms, id_ms;
 	bool beats, rolls;
+	size_t bytes; /* of accounts, read and to be written */
 	bool ours;
 	struct sb_lead_part part[SB_PARTS];
 };

@@ -5,18 +5,17 @@
 #include "broker/base/arena.h"
 #include "broker/daemon.h"
 #include "broker/metrics.h"
-#include "broker/metrics_pack.h"
+#include "broker/metrics_names.h"
 #include "connectors/redis/command.h"
 #include "connectors/redis/conn.h"
 
 /*
- * Shared by metrics.c (life, flushes), metrics_instance.c (what this daemon tells) and metrics_lead.c (what one of them makes of
- * all). Private to them.
+ * Shared by metrics.c (life, flushes), metrics_instance.c and metrics_parts.c (what this daemon tells), metrics_lead.c (what one of
+ * them makes of all). Private to them.
  */
 #define SB_INSTANCE_TEXT 80
 #define SB_METRICS_INSTANCES 256 /* that a leader adds up */
 #define SB_METRICS_MARKS 64
-#define SB_INSTANCE_S 15         /* without a word for so long, it is gone */
 
 struct sb_metrics;
 typedef void sb_metrics_reply(struct sb_metrics *m, const redisReply *r, void *arg);
@@ -58,10 +57,11 @@ struct sb_metrics {
 	size_t left;                      /* answers to come */
 	void (*next)(struct sb_metrics *m); /* when they have */
 	struct sb_metrics_batch batch;
-	char complaint[160];              /* what Redis said, last; told once */
+	char complaint[160];              /* what did not work, last; told once */
 	bool complained;
 	/* instance */
-	uint64_t generation;              /* whose parts have been written last; 0: none */
+	bool rewrite;                     /* its parts, from nothing */
+	struct sb_names names[SB_PARTS];
 	struct sb_map open;               /* target slot's name -> itself: its circuit is open */
 	struct sb_map seen;               /* target slot's name -> its struct sb_dispatch_stats, as last gathered */
 	struct sb_mark mark[SB_METRICS_MARKS];
@@ -88,10 +88,14 @@ void sb_metrics_send(struct sb_metrics *m, void (*next)(struct sb_metrics *m));
 void sb_metrics_round_over(struct sb_metrics *m, bool good);
 /* Of EXEC: false when it was not carried out, or one of its commands was not. */
 bool sb_metrics_carried_out(struct sb_metrics *m, const redisReply *r);
-uint64_t sb_metrics_part_s(const struct sb_metrics *m); /* how long an instance's parts live: the leader looks once a roll-up */
+uint64_t sb_metrics_instance_s(const struct sb_metrics *m); /* without a word for so long, a daemon is gone */
+uint64_t sb_metrics_part_s(const struct sb_metrics *m); /* how long its parts live: the leader looks once a roll-up */
+uint64_t sb_metrics_gone_s(const struct sb_metrics *m); /* how long anybody's are asked for, however rarely he flushes */
 
 /* metrics_instance.c */
 void sb_metrics_tell(struct sb_metrics *m, const struct sb_gather *g);
+/* metrics_parts.c */
+void sb_metrics_tell_parts(struct sb_metrics *m, const struct sb_gather *g);
 /* metrics_lead.c */
 void sb_metrics_ask(struct sb_metrics *m); /* who leads, and what it needs to know */
 void sb_metrics_asked(struct sb_metrics *m);

@@ -193,6 +193,68 @@ class Metrics(unittest.TestCase):
         self.wait_sum(r, "r:r0000:1m", "matches", 1)
         self.assertEqual(r("HLEN", self.keys(r, ":i:a.*:r")[0]), 1001)
 
+    def test_a_reload_counts_nothing_anew(self):
+        """Who has a name keeps it, whatever stands before it; what is gone is told until the leader has seen the last of it."""
+        def rules(numbers):
+            return {"rules": [{"name": f"r{n:04}", "pattern": {"source": ["com.shop"], "detail": {"n": [n]}},
+                               "targets": [{"target": "record"}]} for n in numbers]}
+        r = self.server()
+        d = self.daemon(r, "a", rules(range(1005)))
+        d.post([harness.order(n) for n in (0, 0, 1004, 1004)])
+        d.settle()
+        self.wait_sum(r, "r:_other:1m", "matches", 2)
+        d.write_rules(rules([*range(1004, 1, -1)]))
+        d.cli("reload")
+        d.post([harness.order(n) for n in (0, 2, 1004)])
+        d.settle()
+        want = self.wait_totals(r, [d], matched=2)  # `status` does not have those of r0000 any more
+        self.assertEqual(want["matched"], 6)
+        self.wait_sum(r, "r:r0002:1m", "matches", 1)
+        self.wait_sum(r, "r:_other:1m", "matches", 3)
+        self.wait_sum(r, "r:r0000:1m", "matches", 2)
+        told = pairs(r("HGETALL", self.keys(r, ":i:a.*:r")[0]))
+        self.assertEqual((len(told), told["r0000"], told["r0002"]), (1001, "2 0 - -", "1 0 enabled default"))
+
+    def test_one_that_flushes_rarely_is_not_gone(self):
+        r = self.server()
+        self.daemon(r, "a")
+        self.daemon(r, "slow", flush="8s")
+        harness.wait_for("its first flush", lambda: self.keys(r, ":i:slow"), 40)
+        [whole] = [k for k in self.keys(r, ":i:slow") if not k.endswith((":r", ":t", ":s"))]
+        self.assertGreater(r("TTL", whole), 16)
+        self.assertGreater(r("TTL", f"{whole}:t"), 16)
+
+    def strangers(self, server, n, fields):
+        """Daemons whose every target has been at work, as they would tell it."""
+        names = [f"s{i:02}.00000000" for i in range(n)]
+        durations = ",".join(f"{i}:{1000000000 + i}" for i in range(31))
+        told = [w for f in range(fields) for w in (f"target-with-a-long-name-{f:040}", f"7 0 0 0 0 9 {durations} 0 0 0 0 0 0 0 0 function ok")]
+        client = redis.Client(server.path)
+        self.addCleanup(client.close)
+        whole = [w for k in ("in", "matched", "unmatched", "delivered", "failed", "retried", "dlq", "bytes", "queued", "inflight", "retrying",
+                             "held", "letters", "outstanding", "lag_ms") for w in (k, 0)]
+        for name in names:
+            client.pipeline([("HSET", f"{P}:i:{name}", *whole), ("HSET", f"{P}:i:{name}:t", *told),
+                             ("ZADD", f"{P}:inst", int(time.time() * 1000), name)])
+        return names
+
+    def test_a_leader_with_too_much_to_account_for_takes_it_in_turns(self):
+        r = self.server()
+        d = self.daemon(r, "a")
+        self.leader(r)
+        strangers = self.strangers(r, 25, 1000)
+
+        def accounted():
+            return [s for s in strangers if r("HLEN", f"{P}:a:{s}:t") == 1000]
+        harness.wait_for("the first of them", accounted, 20)
+        self.assertLess(len(accounted()), len(strangers))
+        harness.wait_for("all of them", lambda: len(accounted()) == len(strangers), 60)
+        self.wait_sum(r, f"t:target-with-a-long-name-{7:040}:1m", "ok", 7 * len(strangers))
+        self.assertNotIn("metrics are not written", d.log_tail(100000))
+        key = f"{P}:i:{strangers[0]}:t"
+        r("HDEL", key, f"target-with-a-long-name-{7:040}")
+        harness.wait_for("its account to be closed", lambda: r("HLEN", f"{P}:a:{strangers[0]}:t") == 999, 60)
+
     # ------------------------------------------------------------------------------------------ trouble
 
     def test_a_leader_that_dies_has_a_successor(self):

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "broker/metrics_pack.h"
+#include "broker/metrics_names.h"
 
 /* A field as it stands in Redis; what is read of it is written again. */
 static const struct {
@@ -114,6 +114,93 @@ static void test_instances_become_one(void **state)
 	assert_int_equal(a.duration[4], 1);
 }
 
+/* One flush: rules `first` to `last` are configured, and each has matched so often since the start. */
+static void flush(struct sb_names *n, uint64_t now_ms, unsigned first, unsigned last, uint64_t matched)
+{
+	struct sb_packed p;
+	char name[16];
+
+	sb_names_turn(n, now_ms, 1000);
+	for (unsigned i = first; i <= last; i++) {
+		snprintf(name, sizeof(name), "r%u", i);
+		sb_names_meet(n, name);
+	}
+	for (unsigned i = first; i <= last; i++) {
+		snprintf(name, sizeof(name), "r%u", i);
+		p = (struct sb_packed){ .n = { matched } };
+		sb_names_tell(n, name, &p);
+	}
+}
+
+/* What is told of a rule at the moment; -1: nothing. */
+static int64_t told(const struct sb_names *n, const char *name)
+{
+	const struct sb_name *e = sb_map_get(&n->map, sb_slice_str(name));
+
+	return e && e->named ? (int64_t)e->told[SB_RULE_MATCHED] : -1;
+}
+
+static const struct {
+	const char *what;
+	uint64_t now_ms;
+	unsigned first, last;
+	uint64_t matched;
+	int64_t r1, r1001, r1002, other;
+} flushes[] = {
+	{ "the first thousand have a name", 0, 1, 1001, 5, 5, -1, -1, 5 },
+	{ "and keep it when the configuration begins with another", 100, 2, 1001, 7, 5, -1, -1, 7 },
+	{ "what is gone has its name for a while", 1000, 2, 1002, 7, 5, -1, -1, 14 },
+	{ "and then it is somebody else's, who is told from zero", 1001, 2, 1002, 10, -1, 3, -1, 17 },
+	{ "should it return, it is one of the others", 1200, 1, 1002, 10, -1, 3, -1, 22 },
+	{ "whose sum does not fall when they go", 2000, 2, 900, 10, -1, 3, -1, 22 },
+	{ "until there is a place", 2900, 1, 1002, 11, 1, -1, -1, 24 },
+};
+
+static void test_a_name_is_kept_and_only_grows(void **state)
+{
+	struct sb_names n;
+
+	(void)state;
+	sb_names_init(&n, SB_PART_RULES);
+	for (size_t i = 0; i < SB_LEN(flushes); i++) {
+		int64_t r1, r1001, r1002, other;
+
+		flush(&n, flushes[i].now_ms, flushes[i].first, flushes[i].last, flushes[i].matched);
+		r1 = told(&n, "r1");
+		r1001 = told(&n, "r1001");
+		r1002 = told(&n, "r1002");
+		other = (int64_t)n.other.n[SB_RULE_MATCHED];
+		if (r1 != flushes[i].r1 || r1001 != flushes[i].r1001 || r1002 != flushes[i].r1002 || other != flushes[i].other)
+			fail_msg("%s: r1 %d, r1001 %d, r1002 %d, others %d", flushes[i].what, (int)r1, (int)r1001, (int)r1002, (int)other);
+		if (n.n_named > 1000)
+			fail_msg("%s: %zu names", flushes[i].what, n.n_named);
+	}
+	sb_names_done(&n);
+}
+
+static void test_what_has_left_the_configuration_is_told_without_gauges(void **state)
+{
+	struct sb_packed p = { .n = { [SB_SOURCE_IN] = 7, [SB_SOURCE_HELD] = 3 }, .word = { "http" } };
+	struct sb_names n;
+
+	(void)state;
+	sb_names_init(&n, SB_PART_SOURCES);
+	sb_names_turn(&n, 1, 1000);
+	sb_names_meet(&n, "in");
+	assert_true(sb_names_tell(&n, "in", &p));
+	assert_int_equal(p.n[SB_SOURCE_IN], 7);
+	assert_int_equal(p.n[SB_SOURCE_HELD], 3);
+	assert_false(sb_names_gone(&n, sb_map_get(&n.map, SB_SLICE("in")), &p));
+	assert_false(sb_names_turn(&n, 2, 1000));
+	assert_true(sb_names_gone(&n, sb_map_get(&n.map, SB_SLICE("in")), &p));
+	assert_int_equal(p.n[SB_SOURCE_IN], 7);
+	assert_int_equal(p.n[SB_SOURCE_HELD], 0);
+	assert_string_equal(p.word[0], "-");
+	assert_true(sb_names_turn(&n, 1002, 1000));
+	assert_false(sb_names_gone(&n, sb_map_get(&n.map, SB_SLICE("in")), &p));
+	sb_names_done(&n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +208,8 @@ int main(void)
 		cmocka_unit_test(test_a_later_version_may_append),
 		cmocka_unit_test(test_quantiles),
 		cmocka_unit_test(test_instances_become_one),
+		cmocka_unit_test(test_a_name_is_kept_and_only_grows),
+		cmocka_unit_test(test_what_has_left_the_configuration_is_told_without_gauges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
