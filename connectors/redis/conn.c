@@ -488,7 +488,7 @@ int rds_conn_send(struct rds_conn *c, struct sb_slice command, redisCallbackFn *
 
 void rds_conn_flush(struct rds_conn *c)
 {
-	if (c->state == UP && c->ac)
+	if (c->state == UP && c->ac && !(c->ac->c.flags & REDIS_IN_CALLBACK)) /* from there the loop writes: hiredis 1.x wants it so */
 		redisAsyncHandleWrite(c->ac);
 }
 
