@@ -216,17 +216,17 @@ static void check_rule(struct check *k, const struct sb_rule *r)
 {
 	struct sb_err err;
 
-	if (!exists(k, "buses", r->bus)) {
+	if (r->bus && !exists(k, "buses", r->bus)) {
 		unresolved(k, "buses", r->bus, &err);
 		err.at = r->at;
-		snprintf(err.path, sizeof(err.path), "rule %s", r->name);
+		snprintf(err.path, sizeof(err.path), "rule %s", r->name ? r->name : "?");
 		sb_diag_error(k->diags, &err);
 	}
 	for (size_t i = 0; i < r->n_targets; i++)
 		if (!exists(k, "targets", r->target[i].target)) {
 			unresolved(k, "targets", r->target[i].target, &err);
 			err.at = r->target[i].at;
-			snprintf(err.path, sizeof(err.path), "rule %s, target %zu", r->name, i + 1);
+			snprintf(err.path, sizeof(err.path), "rule %s, target %zu", r->name ? r->name : "?", i + 1);
 			sb_diag_error(k->diags, &err);
 		}
 }
@@ -320,5 +320,6 @@ void sb_config_check_rules(const struct sb_config *c, const struct sb_ruleset *r
 
 	for (size_t i = 0; i < rules->n; i++)
 		check_rule(&k, &rules->rule[i]);
-	check_circles(&k, rules);
+	if (sb_ruleset_whole(rules))
+		check_circles(&k, rules);
 }

@@ -83,10 +83,12 @@ struct sb_ruleset {
 /*
  * Read rules from every *.yaml, *.yml and *.json under a folder (sorted by path, *_test.yaml left out), or from one file.
  * A file is {version, rules: [...]} or one bare rule with `name:`. All errors of all files go to `diags`. An absent
- * folder is an error, an empty one a warning. Returns NULL when there were errors.
+ * folder is an error, an empty one a warning. After errors the set is not whole: what could be read of each rule (a bus or
+ * a pattern may be NULL), so that its references can be checked in the same run; it matches nothing and has no text.
  */
 struct sb_ruleset *sb_ruleset_load(const char *path, struct sb_diags *diags);
-/* From texts in memory, for tests: files[i] named names[i]. */
+bool sb_ruleset_whole(const struct sb_ruleset *rs);
+/* From texts in memory, for tests: files[i] named names[i]. NULL when there were errors. */
 struct sb_ruleset *sb_ruleset_parse(const char *const *names, const struct sb_slice *files, size_t n, struct sb_diags *diags);
 struct sb_ruleset *sb_ruleset_ref(struct sb_ruleset *rs);
 void sb_ruleset_unref(struct sb_ruleset *rs);

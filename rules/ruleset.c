@@ -90,13 +90,15 @@ static struct sb_ruleset *finish(struct sb_rule_reader *r, size_t errors_before)
 		sb_buf_adds(&r->text, r->text.len ? "\n]}\n" : "{\"version\":1,\"rules\":[]}\n");
 		rs->text = sb_arena_slice(&rs->arena, sb_buf_slice(&r->text));
 		make_index(rs);
-	} else {
-		sb_ruleset_unref(rs);
-		rs = NULL;
 	}
 	sb_map_done(&r->seen);
 	sb_buf_done(&r->text);
 	return rs;
+}
+
+bool sb_ruleset_whole(const struct sb_ruleset *rs)
+{
+	return rs->index != NULL;
 }
 
 static void empty_folder(const char *path, struct sb_diags *diags)
@@ -132,6 +134,7 @@ struct sb_ruleset *sb_ruleset_parse(
 {
 	struct sb_rule_reader r = reader(diags);
 	size_t errors = diags->errors;
+	struct sb_ruleset *rs;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t len = strlen(names[i]);
@@ -144,7 +147,11 @@ struct sb_ruleset *sb_ruleset_parse(
 			sb_yaml_parse(names[i], files[i], &doc, diags);
 		add_doc(&r, &doc);
 	}
-	return finish(&r, errors);
+	rs = finish(&r, errors);
+	if (sb_ruleset_whole(rs))
+		return rs;
+	sb_ruleset_unref(rs);
+	return NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------ matching */

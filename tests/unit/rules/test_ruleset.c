@@ -246,13 +246,18 @@ static void a_folder_is_read_in_the_order_of_its_paths(void **state)
 static void all_errors_of_all_files_are_told(void **state)
 {
 	struct sb_diags diags = { 0 };
+	struct sb_ruleset *rs;
 	struct sb_buf got = SB_BUF(1u << 16);
 	char want[512];
 
 	(void)state;
-	put("a.yaml", "rules: [{name: x, pattern: {a: [1]}, targets: [t]}, {name: y, pattern: {a: 1}, targets: [t]}]\n");
+	put("a.yaml", "rules: [{name: x, pattern: {a: [1]}, targets: [t]}, {name: y, pattern: {a: 1}, targets: [u]}]\n");
 	put("b.yaml", "rules: [{name: x, pattern: {a: [1]}, targets: [t]}]\n");
-	assert_null(sb_ruleset_load(folder, &diags));
+	rs = sb_ruleset_load(folder, &diags);
+	assert_false(sb_ruleset_whole(rs));
+	assert_int_equal(rs->n, 3);
+	assert_string_equal(rs->rule[1].target[0].target, "u"); /* of the rule with the wrong pattern */
+	sb_ruleset_unref(rs);
 	said(&diags, &got);
 	snprintf(want, sizeof(want),
 		"%s/a.yaml:1:76: error[E017]: `a` must be a list of values or a map, found a number; write `[1]`\n"
@@ -272,8 +277,10 @@ static void an_absent_folder_is_an_error_an_empty_one_a_warning(void **state)
 	assert_int_equal(rs->n, 0);
 	assert_int_equal(diags.warnings, 1);
 	sb_ruleset_unref(rs);
-	assert_null(sb_ruleset_load("/nowhere/rules.d", &diags));
+	rs = sb_ruleset_load("/nowhere/rules.d", &diags);
+	assert_false(sb_ruleset_whole(rs));
 	assert_int_equal(diags.errors, 1);
+	sb_ruleset_unref(rs);
 	sb_diags_done(&diags);
 }
 
