@@ -34,15 +34,18 @@ def cycles(default):
     return int(os.environ.get("SB_CYCLES", default))
 
 
-def wait_for(what, condition, timeout=PATIENCE_S):
-    """Polls until `condition()` is true and returns its value."""
-    end = time.monotonic() + timeout
+def wait_for(what, condition, timeout=PATIENCE_S, progress=None):
+    """Polls until `condition()` is true and returns its value. As long as what `progress()` gives changes, patience begins anew."""
+    end, last = time.monotonic() + timeout, None
     while True:
         value = condition()
         if value:
             return value
+        now = progress() if progress else last
+        if now != last:
+            end, last = time.monotonic() + timeout, now
         if time.monotonic() > end:
-            raise AssertionError(f"waited {timeout} s in vain for: {what}")
+            raise AssertionError(f"waited {timeout} s in vain for: {what}{f' (it stands at {last})' if progress else ''}")
         time.sleep(0.01)
 
 
@@ -274,10 +277,10 @@ class Daemon:
 
     def settle(self, name="record"):
         """Waits until the target owes nothing."""
-        def owes_nothing():
+        def owed():
             t = self.target(name)
-            return t["queued"] == 0 and t["in_flight"] == 0 and t["retrying"] == 0
-        wait_for(f"target {name} to have nothing left\n", owes_nothing)
+            return [t["queued"], t["in_flight"], t["retrying"]]
+        wait_for(f"target {name} to have nothing left\n", lambda: owed() == [0, 0, 0], progress=owed)
 
 
 def slurp(path):

@@ -70,7 +70,7 @@ class Group(unittest.TestCase):
     def settle(self, server):
         """Everything that the server has is done, and nothing is pending any more."""
         want = {json.loads(f["body"])["n"] for _, f in server.entries("jobs")}
-        harness.wait_for(f"{len(want)} events", lambda: want <= {n for n, _ in self.results()})
+        harness.wait_for(f"{len(want)} events", lambda: want <= {n for n, _ in self.results()}, progress=lambda: len(self.results()))
         harness.wait_for("nothing to be pending", lambda: server.pending("jobs", "signalbox") == 0)
         return want
 
