@@ -10,6 +10,9 @@ import disk
 import harness
 
 PAD = "x" * 60_000
+# What is held is owed to a paused target too, so that no segment it lies in can go.
+HELD = {"rules": [*harness.ORDERS["rules"],
+                  {"name": "held", "pattern": {"detail": {"held": [True]}}, "targets": [{"target": "held"}]}]}
 
 
 class DiskFull(unittest.TestCase):
@@ -19,7 +22,9 @@ class DiskFull(unittest.TestCase):
         self.addCleanup(self.disk.close)
         config = harness.simple_config(journal={"segment_bytes": "2MiB", "min_free": "16MiB"})
         config["targets"]["record"]["function"]["env"].pop("BROKEN")
-        self.d = self.enterContext(harness.Daemon(config, data_dir=self.disk.mount / "data")).start()
+        config["targets"]["held"] = {"log": {}}
+        self.d = self.enterContext(harness.Daemon(config, HELD, data_dir=self.disk.mount / "data")).start()
+        self.d.cli("pause", "target", "held")
 
     def fill(self):
         """Posts until it is refused; gives the numbers that were taken and the refusal."""
@@ -66,7 +71,7 @@ class DiskFull(unittest.TestCase):
         letters = 200
         self.d.cli("pause", "target", "record")
         for n in range(letters):
-            self.assertEqual(self.d.post(harness.order(n, reject=True, pad=PAD)).status, 202)
+            self.assertEqual(self.d.post(harness.order(n, reject=True, held=True, pad=PAD)).status, 202)
         filler = self.take_what_is_left()
         self.d.cli("resume", "target", "record")
         harness.wait_for("the reserve to be used up", lambda: self.metric("journal_waiting_bytes") > 0)
@@ -76,6 +81,8 @@ class DiskFull(unittest.TestCase):
         harness.wait_for("outcomes to find room", lambda: self.metric("journal_waiting_bytes") == 0)
         harness.wait_for("the daemon to be ready", lambda: self.d.request("GET", "/readyz").status == 200)
         self.d.settle()
+        self.d.cli("resume", "target", "held")
+        self.d.settle("held")
         harness.wait_for("every letter", lambda: len(self.d.letters()) == letters)
         self.d.audit()
         self.d.stop()
