@@ -91,6 +91,7 @@ struct sb_batch {
 	void *cookie;                 /* the connector's, free to use until the last item is settled */
 };
 
+struct sb_probe;
 struct sb_target;
 struct sb_target_ops {
 	size_t state_size;             /* zeroed instance state, allocated by the framework: t->state */
@@ -99,6 +100,8 @@ struct sb_target_ops {
 	uint32_t concurrency;          /* where the configuration names none; 0: the framework's own default */
 	/* What rows cannot say. Adds its findings to d->diags; -1 when it added errors. May be NULL. */
 	int (*check)(struct sb_decode *d, const struct sb_node *at, void *conf);
+	/* Is what `conf` names there, and does it let us in? Not on a shard, may block: connectors/probe.h. NULL: nothing to ask. */
+	void (*probe)(const void *conf, struct sb_probe *p);
 
 	/* Start connecting. On -1 `err` is filled and close() is not called, but free() is. */
 	int (*open)(struct sb_target *t, struct sb_err *err);
@@ -228,6 +231,7 @@ struct sb_source_ops {
 	size_t conf_size;
 	const struct sb_field *fields;
 	int (*check)(struct sb_decode *d, const struct sb_node *at, void *conf); /* as for targets */
+	void (*probe)(const void *conf, struct sb_probe *p);                     /* likewise */
 	int (*open)(struct sb_source *s, struct sb_err *err);
 	/* Backpressure: after true, sb_source_emit() must not be called until pause(s, false). */
 	void (*pause)(struct sb_source *s, bool on);

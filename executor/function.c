@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "connectors/probe.h"
 
 /* The `function` connector: its configuration, the environment of its workers, and the ops in front of the pool. */
 
@@ -103,6 +108,17 @@ static bool has_variable(const struct sb_strs *env, const char *name)
 	return false;
 }
 
+/* Whatever is started here is looked up in this. */
+static const char *path_of_workers(const struct sb_function_conf *c)
+{
+	const char *path = getenv("PATH");
+
+	for (size_t i = 0; i < c->env.n; i++)
+		if (strncmp(c->env.v[i], "PATH=", 5) == 0)
+			return c->env.v[i] + 5;
+	return path ? path : "/usr/local/bin:/usr/bin:/bin";
+}
+
 static void add_variable(struct sb_function *f, size_t *n, const char *name, const char *value)
 {
 	size_t size;
@@ -119,11 +135,10 @@ static void add_variable(struct sb_function *f, size_t *n, const char *name, con
 static void make_environment(struct sb_function *f)
 {
 	static const char *const kept[] = { "HOME", "LANG", "TZ" };
-	const char *path = getenv("PATH");
 	size_t n = 0;
 
 	f->envp = sb_xcalloc((f->conf->env.n + SB_LEN(kept) + 3) * sizeof(*f->envp));
-	add_variable(f, &n, "PATH", path ? path : "/usr/local/bin:/usr/bin:/bin");
+	add_variable(f, &n, "PATH", path_of_workers(f->conf));
 	for (size_t i = 0; i < SB_LEN(kept); i++)
 		add_variable(f, &n, kept[i], getenv(kept[i]));
 	if (f->proto->channel)
@@ -138,6 +153,81 @@ static void free_environment(struct sb_function *f)
 	for (size_t i = 0; i < f->own_envp; i++)
 		free((char *)f->envp[i]);
 	free(f->envp);
+}
+
+/* ------------------------------------------------------------------------------------------------ probe */
+
+#define PROGRAM_MAX 4096
+
+/* Where a program is when it is started in `cwd`; -1: longer than a path may be. */
+static int place_of(const char *cwd, struct sb_slice folder, const char *name, char out[PROGRAM_MAX])
+{
+	bool relative = folder.n ? folder.p[0] != '/' : name[0] != '/';
+	int n = snprintf(out, PROGRAM_MAX, "%s%s%.*s%s%s", relative && cwd ? cwd : "", relative && cwd ? "/" : "", SB_SLICE_ARG(folder),
+		folder.n ? "/" : "", name);
+
+	if (n < PROGRAM_MAX)
+		return 0;
+	errno = ENAMETOOLONG;
+	return -1;
+}
+
+static int may_run(const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st) < 0 || access(file, X_OK) < 0)
+		return -1;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	errno = EACCES;
+	return -1;
+}
+
+/* As execvp would in the worker's folder, with the worker's PATH. -1: errno says why. */
+static int find_program(const struct sb_function_conf *c, char out[PROGRAM_MAX])
+{
+	const char *name = c->command.v[0], *path = path_of_workers(c);
+	int why = ENOENT;
+
+	if (strchr(name, '/'))
+		return place_of(c->cwd, SB_SLICE(""), name, out) < 0 ? -1 : may_run(out);
+	for (;;) {
+		size_t n = strcspn(path, ":");
+
+		if (place_of(c->cwd, n ? sb_slice(path, n) : SB_SLICE("."), name, out) == 0 && may_run(out) == 0)
+			return 0;
+		if (errno == EACCES)
+			why = EACCES;
+		if (!path[n])
+			break;
+		path += n + 1;
+	}
+	errno = why;
+	return -1;
+}
+
+static void function_probe(const void *conf, struct sb_probe *p)
+{
+	const struct sb_function_conf *c = conf;
+	char file[PROGRAM_MAX];
+	struct stat st;
+	struct sb_err err;
+
+	if (c->cwd && (stat(c->cwd, &st) < 0 || !S_ISDIR(st.st_mode))) {
+		sb_fail(&err, SB_E_UNREACHABLE, "`%s` is no folder that workers can start in", c->cwd);
+		sb_probe_wrong(p, "cwd", &err);
+	} else if (find_program(c, file) < 0) {
+		sb_fail(&err, SB_E_UNREACHABLE, "`%s` %s", c->command.v[0],
+			errno == EACCES ? "is there, but not for this user to run" : "is not there to be run");
+		if (strchr(c->command.v[0], '/'))
+			sb_hint(&err, "workers start in %s", c->cwd ? c->cwd : "the folder that the daemon is started in");
+		else
+			sb_hint(&err, "the PATH of the workers is %s", path_of_workers(c));
+		sb_probe_wrong(p, "command", &err);
+	} else {
+		sb_probe_good(p, "%s is there to be run", file);
+	}
 }
 
 /* ------------------------------------------------------------------------------------------------ ops */
@@ -210,6 +300,7 @@ const struct sb_target_ops sb_function_ops = {
 	.conf_size = sizeof(struct sb_function_conf),
 	.fields = sb_function_fields,
 	.check = function_check,
+	.probe = function_probe,
 	.open = function_open,
 	.send = function_send,
 	.close = function_close,

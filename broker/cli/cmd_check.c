@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * signalbox check: everything that `run` does with the configuration, but for starting. The findings are the data of this
- * verb, so they go to standard output.
+ * verb, so they go to standard output. --connect then asks whoever the configuration names; what does not answer is a finding too.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -11,15 +11,20 @@
 #include "broker/base/clock.h"
 #include "broker/base/json.h"
 #include "broker/cli/cli.h"
+#include "broker/cli/connect.h"
 #include "broker/config.h"
 
 #define OUTPUT_MAX (16u << 20)
+#define LIMIT_MS 5000
+#define LIMIT_MOST_MS 600000
 
 struct check {
 	struct sb_cli *cli;
 	const struct sb_config *config; /* NULL: not valid */
 	struct sb_diags diags;
-	uint64_t took_ms;
+	uint64_t took_ms, limit_ms;
+	struct sb_connect connect;
+	bool connected; /* --connect, and there was something to connect by */
 	struct sb_buf out;
 };
 
@@ -123,7 +128,9 @@ static void print_text(struct check *k, int code)
 		add_failed(k);
 	else
 		add_summary(k);
-	if (code != SB_EXIT_OK || brief || k->cli->quiet)
+	if (k->connected)
+		sb_connect_text(&k->connect, &k->out);
+	if (code != SB_EXIT_OK || brief || k->cli->quiet || k->connected)
 		return;
 	for (size_t i = 0; i < k->config->n_targets; i++)
 		width = SB_MAX(width, (int)strlen(k->config->target[i].name));
@@ -166,6 +173,10 @@ static void print_json(struct check *k, int code)
 		}
 		sb_buf_addc(&k->out, ']');
 	}
+	if (k->connected) {
+		sb_buf_adds(&k->out, ",\"answers\":");
+		sb_connect_json(&k->connect, &k->out);
+	}
 	sb_buf_adds(&k->out, ",\"findings\":");
 	sb_diags_format(&k->diags, SB_DIAG_JSON, false, &k->out);
 	if (code == SB_EXIT_CONFIG) {
@@ -189,20 +200,31 @@ static int verdict(const struct check *k)
 {
 	if (!k->config)
 		return SB_EXIT_CONFIG;
+	if (k->diags.errors)
+		return SB_EXIT_UNREACHABLE; /* the files are good: it is what they name */
 	if (k->diags.warnings && (sb_cli_has(k->cli, "strict") || sb_cli_has(k->cli, "deny-warnings")))
 		return SB_EXIT_NO;
 	return SB_EXIT_OK;
 }
 
-static int check(struct sb_cli *cli)
+static void load(struct check *k)
 {
-	struct sb_config_env env = { .no_env = sb_cli_has(cli, "no-env") };
-	struct check k = { .cli = cli, .out = SB_BUF(OUTPUT_MAX) };
+	struct sb_config_env env = { .no_env = sb_cli_has(k->cli, "no-env") };
 	uint64_t start = sb_mono_ns(&sb_clock_system);
+
+	k->config = sb_config_load(k->cli->config, &env, &k->diags);
+	k->connected = k->config && sb_cli_has(k->cli, "connect");
+	if (k->connected)
+		sb_connect_run(&k->connect, k->config, k->limit_ms, &k->diags);
+	k->took_ms = (sb_mono_ns(&sb_clock_system) - start) / SB_NS_PER_MS;
+}
+
+static int check(struct sb_cli *cli, uint64_t limit_ms)
+{
+	struct check k = { .cli = cli, .out = SB_BUF(OUTPUT_MAX), .limit_ms = limit_ms };
 	int code;
 
-	k.config = sb_config_load(cli->config, &env, &k.diags);
-	k.took_ms = (sb_mono_ns(&sb_clock_system) - start) / SB_NS_PER_MS;
+	load(&k);
 	code = verdict(&k);
 	if (unreadable(&k.diags)) {
 		code = sb_cli_error(cli, SB_EXIT_USAGE, &k.diags.item[0].err);
@@ -214,6 +236,7 @@ static int check(struct sb_cli *cli)
 		fwrite(k.out.p, 1, k.out.len, sb_cli_answer(cli));
 	}
 	sb_buf_done(&k.out);
+	sb_connect_done(&k.connect);
 	sb_config_unref(k.config);
 	sb_diags_done(&k.diags);
 	return code;
@@ -248,16 +271,27 @@ static int print_schema(struct sb_cli *cli)
 
 static int run(struct sb_cli *cli)
 {
+	const char *timeout = sb_cli_get(cli, "timeout");
+	uint64_t limit_ms = LIMIT_MS;
+
+	if (timeout && (sb_parse_ms(timeout, &limit_ms) < 0 || limit_ms == 0 || limit_ms > LIMIT_MOST_MS))
+		return sb_cli_usage(cli, "--timeout '%s' is not a time between 1ms and 10m", timeout);
+	if (timeout && !sb_cli_has(cli, "connect"))
+		return sb_cli_usage(cli, "--timeout goes with --connect");
+	if (sb_cli_has(cli, "connect") && sb_cli_has(cli, "no-env"))
+		return sb_cli_usage(cli, "--connect needs what --no-env leaves out");
 	if (sb_cli_has(cli, "print-config-docs"))
 		return print_docs(cli);
 	if (sb_cli_has(cli, "print-schema"))
 		return print_schema(cli);
-	return check(cli);
+	return check(cli, limit_ms);
 }
 
 static const struct sb_cli_option options[] = {
 	{ "strict", 0, NULL, "a warning is a finding: exit code 1" },
 	{ "deny-warnings", 0, NULL, "the same" },
+	{ "connect", 0, NULL, "also ask brokers, servers and programs that the files name whether they are there" },
+	{ "timeout", 0, "TIME", "how long each of them may take, default 5s" },
 	{ "no-env", 0, NULL, "leave ${env:} and ${file:} as they stand" },
 	{ "print-config-docs", 0, NULL, "print the reference page of every key" },
 	{ "print-schema", 0, NULL, "print the JSON Schema (draft-07) for editors" },
@@ -271,7 +305,9 @@ const struct sb_cli_verb sb_cmd_check = {
 	.options = options,
 	.formats = "long short json",
 	.details = "  signalbox check -c signalbox.yaml\n"
-		   "  signalbox check --strict --no-env -o short    in a pipeline\n\n"
-		   "exit code: 0 valid, 1 warnings with --strict, 2 the file cannot be read, 3 not valid",
+		   "  signalbox check --strict --no-env -o short    in a pipeline\n"
+		   "  signalbox check --connect                     before a start\n\n"
+		   "exit code: 0 valid, 1 warnings with --strict, 2 the file cannot be read, 3 not valid,\n"
+		   "4 valid, but something with --connect is not there or does not let us in",
 	.run = run,
 };

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 
-#define SCRAM_MENDED 0x020601ff /* librdkafka 2.6.1: nonces that Kafka 4 accepts */
 #define PROPERTIES_MAX 200
 
 static void place(const struct sb_node *at, struct sb_err *err)
@@ -78,12 +77,26 @@ static int value_of(struct sb_decode *d, const struct sb_node *n, const char **r
 	return sb_node_string(d, n, ret);
 }
 
+/* Before 2.12 librdkafka has no such property, or a preview of what it stands for. */
+static bool wants_kip848(const struct kafka_pair *p)
+{
+	return strcmp(p->name, "group.protocol") == 0 && strcmp(p->value, "consumer") == 0;
+}
+
+static int refuse_kip848(struct sb_decode *d, const struct sb_node *at)
+{
+	return kafka_complain(d, at, "leave `group.protocol` out: the classic protocol is spoken by every broker; or run on librdkafka 2.12 or later",
+		"librdkafka %s does not speak the group protocol `consumer` (KIP-848)", rd_kafka_version_str());
+}
+
 static int check_property(struct sb_decode *d, const struct sb_node *n, const struct kafka_pair *p, rd_kafka_conf_t *scratch)
 {
 	char why[512];
 
 	if (d->no_env && strstr(p->value, "${"))
 		return 0; /* the look-up was skipped: nothing is known about the value */
+	if (wants_kip848(p) && rd_kafka_version() < KAFKA_KIP848_DONE)
+		return refuse_kip848(d, n);
 	switch (rd_kafka_conf_set(scratch, p->name, p->value, why, sizeof(why))) {
 	case RD_KAFKA_CONF_UNKNOWN:
 		return kafka_complain(d, n->key, "the names are those of librdkafka's CONFIGURATION.md",
@@ -112,7 +125,7 @@ static int take_property(struct sb_decode *d, const struct sb_node *n, struct ka
 	return 0;
 }
 
-static const char *value(const struct kafka_cluster *c, const char *name)
+const char *kafka_property(const struct kafka_cluster *c, const char *name)
 {
 	for (size_t i = c->n_pairs; i-- > 0;)
 		if (strcmp(c->pair[i].name, name) == 0)
@@ -120,22 +133,39 @@ static const char *value(const struct kafka_cluster *c, const char *name)
 	return NULL;
 }
 
+const char kafka_scram_hint[] = "use PLAIN over TLS or mTLS, or librdkafka 2.6.1 or later; brokers before 4.0 are not concerned";
+
+static const char *const mechanisms[] = { "sasl.mechanism", "sasl.mechanisms" };
+
+/* The name that asks for SCRAM, of those two; NULL: neither does, or this library can. */
+static const char *broken_scram(const struct kafka_cluster *c)
+{
+	for (size_t i = 0; i < SB_LEN(mechanisms) && rd_kafka_version() < KAFKA_SCRAM_MENDED; i++) {
+		const char *value = kafka_property(c, mechanisms[i]);
+
+		if (value && strncmp(value, "SCRAM", 5) == 0)
+			return mechanisms[i];
+	}
+	return NULL;
+}
+
+bool kafka_scram_is_broken(const struct kafka_cluster *c)
+{
+	return broken_scram(c) != NULL;
+}
+
 static void warn_of_scram(struct sb_decode *d, const struct sb_node *map, const struct kafka_cluster *c)
 {
-	const char *names[] = { "sasl.mechanism", "sasl.mechanisms" };
+	const char *name = broken_scram(c);
+	const struct sb_node *at = name ? sb_node_get(map, name) : NULL;
 	struct sb_err err;
 
-	for (size_t i = 0; i < SB_LEN(names); i++) {
-		const char *mechanism = value(c, names[i]);
-
-		if (!mechanism || strncmp(mechanism, "SCRAM", 5) != 0 || rd_kafka_version() >= SCRAM_MENDED)
-			continue;
-		sb_fail_at(&err, SB_E_INVALID, &sb_node_get(map, names[i])->at, "librdkafka %s cannot log in to Kafka 4 with %s",
-			rd_kafka_version_str(), mechanism);
-		sb_hint(&err, "use PLAIN over TLS or mTLS, or librdkafka 2.6.1 or later; brokers before 4.0 are not concerned");
-		place(sb_node_get(map, names[i]), &err);
-		sb_diag_warning(d->diags, &err);
-	}
+	if (!at)
+		return;
+	sb_fail_at(&err, SB_E_INVALID, &at->at, "librdkafka %s cannot log in to Kafka 4 with %s", rd_kafka_version_str(), kafka_property(c, name));
+	sb_hint(&err, "%s", kafka_scram_hint);
+	place(at, &err);
+	sb_diag_warning(d->diags, &err);
 }
 
 static int check_properties(struct sb_decode *d, struct kafka_cluster *c, const struct kafka_reserved *reserved)

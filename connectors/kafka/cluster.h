@@ -34,6 +34,15 @@ int kafka_cluster_check(struct sb_decode *d, const struct sb_node *at, struct ka
 rd_kafka_conf_t *kafka_cluster_conf(const struct kafka_cluster *c, const struct kafka_pair *defaults, const struct kafka_pair *fixed,
 	struct sb_err *err);
 
+/* The user's property; NULL: not set. */
+const char *kafka_property(const struct kafka_cluster *c, const char *name);
+
+/* What librdkafka learned late; a daemon may run on an older or a newer one than it was built with. */
+#define KAFKA_SCRAM_MENDED 0x020601ff /* 2.6.1: nonces that Kafka 4 accepts */
+#define KAFKA_KIP848_DONE 0x020c00ff  /* 2.12.0: no preview any more */
+bool kafka_scram_is_broken(const struct kafka_cluster *c); /* the log-in wants SCRAM, and this library's is not what Kafka 4 speaks */
+extern const char kafka_scram_hint[];
+
 /* Add an error at a node of the configuration. Returns -1. */
 int kafka_complain(struct sb_decode *d, const struct sb_node *at, const char *hint, const char *fmt, ...) SB_PRINTF(4, 5);
 

@@ -88,14 +88,6 @@ int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf
 	return rc;
 }
 
-static const char *property(const struct kafka_source_conf *c, const char *name)
-{
-	for (size_t i = c->cluster.n_pairs; i-- > 0;)
-		if (strcmp(c->cluster.pair[i].name, name) == 0)
-			return c->cluster.pair[i].value;
-	return NULL;
-}
-
 /*
  * queued.*: what librdkafka reads ahead of us for each partition. Before 2.2 a full queue rests for a second, so that it must
  * be deep enough to last; since then the rest can be set, and a shallow one does.
@@ -107,7 +99,7 @@ static bool rest_can_be_set(void)
 
 rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err)
 {
-	const char *protocol = property(c, "group.protocol"), *member = property(c, "group.instance.id");
+	const char *protocol = kafka_property(&c->cluster, "group.protocol"), *member = kafka_property(&c->cluster, "group.instance.id");
 	bool classic = !protocol || strcmp(protocol, "classic") == 0;
 	char name[300];
 	const struct kafka_pair defaults[] = {
@@ -141,7 +133,7 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 
 char *kafka_source_identity(const struct kafka_source_conf *c, unsigned shard)
 {
-	const char *member = property(c, "group.instance.id");
+	const char *member = kafka_property(&c->cluster, "group.instance.id");
 	struct sb_buf name = SB_BUF(NAME_MOST);
 
 	if (!member)

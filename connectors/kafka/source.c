@@ -10,6 +10,7 @@
 
 #include "broker/base/log.h"
 #include "member.h"
+#include "probe.h"
 
 /*
  * One shard's consumer of the group. Every partition has a queue of its own, so that one whose window is full is simply not
@@ -515,6 +516,7 @@ const struct sb_source_ops kafka_source_ops = {
 	.conf_size = sizeof(struct kafka_source_conf),
 	.fields = kafka_source_fields,
 	.check = kafka_source_check,
+	.probe = kafka_source_probe,
 	.open = kafka_open,
 	.pause = kafka_pause,
 	.settled = kafka_settled,

@@ -8,6 +8,7 @@
 
 #include "broker/base/list.h"
 #include "outcome.h"
+#include "probe.h"
 #include "producer.h"
 
 /*
@@ -464,6 +465,7 @@ const struct sb_target_ops kafka_target_ops = {
 	.conf_size = sizeof(struct kafka_target_conf),
 	.fields = kafka_target_fields,
 	.check = kafka_target_check,
+	.probe = kafka_target_probe,
 	.concurrency = 1000,
 	.open = kafka_open,
 	.send = kafka_send,

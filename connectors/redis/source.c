@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "probe.h"
 #include "stream.h"
 
 #define STREAMS_MAX 64
@@ -196,11 +197,20 @@ static void source_status(struct sb_source *s, struct sb_buf *out)
 	sb_buf_addc(out, '}');
 }
 
+static void source_probe(const void *conf, struct sb_probe *p)
+{
+	const struct rds_source_conf *c = conf;
+	const struct rds_question q = { .at = &c->at, .streams = c->streams.v, .n_streams = c->streams.n, .key = "streams", .group = c->group };
+
+	rds_probe(p, &q);
+}
+
 const struct sb_source_ops rds_source_ops = {
 	.state_size = sizeof(struct rds_source),
 	.conf_size = sizeof(struct rds_source_conf),
 	.fields = source_fields,
 	.check = source_check,
+	.probe = source_probe,
 	.open = source_open,
 	.pause = source_pause,
 	.settled = source_settled,

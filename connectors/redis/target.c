@@ -8,6 +8,7 @@
 #include "broker/base/list.h"
 #include "command.h"
 #include "entry.h"
+#include "probe.h"
 #include "settings.h"
 #include "verdict.h"
 
@@ -469,12 +470,22 @@ static void target_status(struct sb_target *t, struct sb_buf *out)
 	sb_json_add_string(out, sb_slice_str(rds_conn_where(rt->conn)));
 }
 
+static void target_probe(const void *conf, struct sb_probe *p)
+{
+	const struct target_conf *c = conf;
+	const struct rds_question q = { .at = &c->at, .streams = (const char *const *)&c->stream, .n_streams = 1, .key = "stream",
+		.waitaof = c->wait.aof };
+
+	rds_probe(p, &q);
+}
+
 const struct sb_target_ops rds_target_ops = {
 	.state_size = sizeof(struct rds_target),
 	.conf_size = sizeof(struct target_conf),
 	.fields = target_fields,
 	.concurrency = 1000, /* one command each on one connection */
 	.check = target_check,
+	.probe = target_probe,
 	.open = target_open,
 	.send = target_send,
 	.close = target_close,

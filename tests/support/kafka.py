@@ -110,6 +110,7 @@ def die_with_parent():
 
 
 USER, PASSWORD = "alice", "alice's password"
+SCRAM_USER, SCRAM_PASSWORD, SCRAM = "bob", "bob's-password", "SCRAM-SHA-256"
 
 
 class Authority:
@@ -118,24 +119,30 @@ class Authority:
     def __init__(self, folder):
         folder.mkdir()
         self.folder, self.ca, self.broker = folder, folder / "ca.crt", folder / "broker.pem"
+        self.client, self.client_key = folder / "c.crt", folder / "c.key"
         self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-days", "2",
                      "-subj", "/CN=signalbox tests")
-        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "b.key", "-out", "b.csr", "-subj", "/CN=localhost")
         (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        self.openssl("x509", "-req", "-in", "b.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "b.crt",
-                     "-days", "2", "-extfile", "names")
+        self.sign("b", "/CN=localhost", "-extfile", "names")
+        self.sign("c", "/CN=signalbox")
         self.broker.write_text("".join((folder / name).read_text() for name in ("b.key", "b.crt", "ca.crt")))
+
+    def sign(self, name, subject, *extra):
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
+        self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.crt",
+                     "-days", "2", *extra)
 
     def openssl(self, *words):
         subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True, timeout=60)
 
 
 class Node:
-    """One process, broker and controller. With an authority it also listens for TLS, and for SASL PLAIN over TLS."""
+    """One process, broker and controller. With an authority it also listens for TLS, for TLS with a certificate of the client's, and
+    for SASL (PLAIN, SCRAM) over TLS."""
 
     def __init__(self, number, folder, ports, authority):
         self.number, self.folder, self.authority = number, folder, authority
-        self.port, self.controller, self.tls, self.sasl = ports
+        self.port, self.controller, self.tls, self.mtls, self.sasl = ports
         self.log, self.process = folder / "broker.log", None
 
     def properties(self, nodes):
@@ -163,14 +170,15 @@ class Node:
         return {**rows, **(self.secure(rows) if self.authority else {})}
 
     def secure(self, rows):
-        listen = f",TLS://127.0.0.1:{self.tls},SASLTLS://127.0.0.1:{self.sasl}"
+        listen = f",TLS://127.0.0.1:{self.tls},MTLS://127.0.0.1:{self.mtls},SASLTLS://127.0.0.1:{self.sasl}"
         return {
             "listeners": rows["listeners"] + listen, "advertised.listeners": rows["advertised.listeners"] + listen,
-            "listener.security.protocol.map": rows["listener.security.protocol.map"] + ",TLS:SSL,SASLTLS:SASL_SSL",
-            "sasl.enabled.mechanisms": "PLAIN", "ssl.keystore.type": "PEM", "ssl.keystore.location": self.authority.broker,
+            "listener.security.protocol.map": rows["listener.security.protocol.map"] + ",TLS:SSL,MTLS:SSL,SASLTLS:SASL_SSL",
+            "listener.name.mtls.ssl.client.auth": "required", "sasl.enabled.mechanisms": f"PLAIN,{SCRAM}", "ssl.keystore.type": "PEM", "ssl.keystore.location": self.authority.broker,
             "ssl.truststore.type": "PEM", "ssl.truststore.location": self.authority.ca,
             "listener.name.sasltls.plain.sasl.jaas.config":
                 f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
+            f"listener.name.sasltls.{SCRAM.lower()}.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
         }
 
     def java(self, jar_folder, *words, heap="256m"):
@@ -181,7 +189,8 @@ class Node:
         rows = {**self.properties(nodes), **extra}
         self.file = self.folder / "server.properties"
         self.file.write_text("".join(f"{k}={v}\n" for k, v in rows.items()))
-        done = subprocess.run(self.java(jar_folder, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.file)),
+        users = ["--add-scram", f"{SCRAM}=[name={SCRAM_USER},password={SCRAM_PASSWORD}]"] if self.authority else []
+        done = subprocess.run(self.java(jar_folder, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self.file), *users),
                               capture_output=True, text=True, timeout=START_S)
         if done.returncode:
             raise AssertionError(f"the broker's folder could not be formatted\n{done.stdout}{done.stderr}")
@@ -217,8 +226,8 @@ class Cluster:
         self.jars = jars()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-kafka-"))
         self.authority = Authority(self.folder / "tls") if secure else None
-        ports = free_ports(4 * nodes)
-        self.nodes = [Node(i + 1, self.folder / f"node{i + 1}", ports[4 * i:4 * i + 4], self.authority) for i in range(nodes)]
+        ports = free_ports(5 * nodes)
+        self.nodes = [Node(i + 1, self.folder / f"node{i + 1}", ports[5 * i:5 * i + 5], self.authority) for i in range(nodes)]
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         for node in self.nodes:
             node.format(self.jars, cluster_id, self.nodes, {k.replace("_", "."): v for k, v in properties.items()})
@@ -230,6 +239,10 @@ class Cluster:
     @property
     def tls_brokers(self):
         return [f"localhost:{node.tls}" for node in self.nodes]
+
+    @property
+    def mtls_brokers(self):
+        return [f"localhost:{node.mtls}" for node in self.nodes]
 
     @property
     def sasl_brokers(self):
@@ -281,6 +294,20 @@ class Cluster:
     def __exit__(self, *_):
         self.close()
 
+    # ------------------------------------------------------------------------------------------ who we are
+
+    def ways(self):
+        """Every way into a secure broker: its name -> (brokers, properties of librdkafka)."""
+        tls = {"security.protocol": "ssl", "ssl.ca.location": str(self.authority.ca)}
+        sasl = {**tls, "security.protocol": "sasl_ssl"}
+        return {
+            "tls": (self.tls_brokers, tls),
+            "mtls": (self.mtls_brokers, {**tls, "ssl.certificate.location": str(self.authority.client),
+                                         "ssl.key.location": str(self.authority.client_key)}),
+            "plain": (self.sasl_brokers, {**sasl, "sasl.mechanism": "PLAIN", "sasl.username": USER, "sasl.password": PASSWORD}),
+            "scram": (self.sasl_brokers, {**sasl, "sasl.mechanism": SCRAM, "sasl.username": SCRAM_USER, "sasl.password": SCRAM_PASSWORD}),
+        }
+
     # ------------------------------------------------------------------------------------------ topics and records
 
     def create(self, topic, partitions=1, **config):
@@ -310,6 +337,13 @@ class Cluster:
         """Everything that is in the topic now, by partition and offset."""
         lines = self.kcat("-C", "-t", topic, "-J", "-e", "-o", "beginning", "-X", "isolation.level=read_committed").splitlines()
         return sorted((record(json.loads(line)) for line in lines), key=lambda r: (r.partition, r.offset))
+
+
+def library_version():
+    """Of the librdkafka that programs started from here get; (2, 0, 2)."""
+    lib = ctypes.CDLL("librdkafka.so.1")
+    n = lib.rd_kafka_version()
+    return (n >> 24 & 255, n >> 16 & 255, n >> 8 & 255)
 
 
 def record(j):

@@ -26,7 +26,7 @@ PUBLIC = {
     "broker/deadletter": {"deadletter.h"},
     "rules": {"rules.h"},
     # what else speaks to a Redis does it over the same connection
-    "connectors": {"connector.h", "registry.h", "redis/conn.h", "redis/command.h", "redis/reply.h", "redis/settings.h"},
+    "connectors": {"connector.h", "probe.h", "registry.h", "redis/conn.h", "redis/command.h", "redis/reply.h", "redis/settings.h", "redis/probe.h"},
     "executor": {"executor.h", "proc.h"},
 }
 
