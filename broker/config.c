@@ -419,7 +419,7 @@ static void load_metrics(struct loader *l, const struct sb_root_keys *k, const s
 
 	l->c->metrics = (struct sb_metrics_conf){ .url = k->metrics.url, .user = k->metrics.user, .password = k->metrics.password,
 		.cluster = k->metrics.cluster, .instance = k->metrics.instance, .connect_timeout_ms = k->metrics.connect_timeout,
-		.flush_ms = k->metrics.flush, .rollup_ms = k->metrics.rollup };
+		.flush_ms = k->metrics.flush, .rollup_ms = k->metrics.rollup, .samples = (unsigned)k->metrics.samples };
 	if (!at)
 		return;
 	rds_settings_check(&l->decode, at, &where);

@@ -98,11 +98,13 @@ extern const struct sb_field sb_bus_target_fields[];
 
 /* Where the numbers of this daemon are told (docs/redis-metrics.md). */
 #define SB_FLUSH_MS_MAX 60000
+#define SB_SAMPLES_A_FLUSH 64
 struct sb_metrics_conf {
 	const char *url;               /* NULL: nowhere */
 	const char *user, *password;   /* NULL: the URL's */
 	const char *cluster, *instance; /* instance NULL: of the host's name */
 	uint64_t connect_timeout_ms, flush_ms, rollup_ms;
+	unsigned samples;              /* events a second of each kind; 0: none */
 };
 
 struct sb_config {

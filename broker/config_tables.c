@@ -72,6 +72,8 @@ static const struct sb_field metrics_redis_fields[] = {
 		.doc = "How often the instance's numbers and the `:1s` stream are written."),
 	SB_F_KEY(MS, R, metrics.rollup, "rollup", .min = 1000, .max = 60000, .dflt = "1m",
 		.doc = "How often the `:1m` streams are written; readers expect a minute."),
+	SB_F_KEY(INT, R, metrics.samples, "samples", .min = 0, .max = 100, .dflt = "10",
+		.doc = "Events a second that no rule wanted, and failed ones, which are shown without their values; 0: none."),
 	{ 0 },
 };
 

@@ -31,6 +31,7 @@ struct sb_root_keys {
 	struct {
 		const char *url, *user, *password, *cluster, *instance;
 		uint64_t connect_timeout, flush, rollup;
+		int64_t samples;
 	} metrics;
 };
 

@@ -50,6 +50,7 @@ struct sb_core {
 	const char *account, *region, *default_bus;
 	uint64_t max_event_bytes;
 	uint32_t max_hops, json_depth;
+	unsigned max_samples; /* of each kind a shard takes between two flushes of the metrics; 0: none */
 	atomic_bool stopping; /* intake is closed: every emit is refused, retryable */
 	atomic_bool settled;  /* targets are closed, outcomes durable: no source will hear of a settlement any more */
 	atomic_bool no_reads; /* the last steps of stopping: no backlog is read any more */

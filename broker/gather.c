@@ -96,6 +96,8 @@ static void fill_part(struct sb_mail *m)
 	}
 	fill_sources(g, s);
 	sb_loop_http_stats(p->loop, &g->http[p->index]);
+	if (g->samples)
+		sb_samples_take(&s->samples, &g->samples[p->index]);
 	/* acq_rel: the last one sees what all others wrote */
 	if (atomic_fetch_sub_explicit(&g->left, 1, memory_order_acq_rel) == 1) {
 		g->back.run = come_back;
@@ -103,26 +105,45 @@ static void fill_part(struct sb_mail *m)
 	}
 }
 
-struct sb_gather *sb_gather_start(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
-	void (*done)(struct sb_gather *g), void *arg)
+static struct sb_gather *make(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan)
 {
 	struct sb_gather *g = sb_xcalloc(sizeof(*g));
 
-	g->home = home;
-	g->done = done;
-	g->arg = arg;
 	g->plan = sb_plan_ref(plan);
 	g->loop = loop;
 	g->n_shards = n_shards;
 	g->http = sb_xcalloc(n_shards * sizeof(*g->http));
 	g->part = sb_xcalloc(n_shards * sizeof(*g->part));
 	list_names(g);
-	atomic_init(&g->left, n_shards);
-	for (unsigned i = 0; i < n_shards; i++) {
-		g->part[i] = (struct sb_gather_part){ .mail.run = fill_part, .g = g, .loop = loop[i], .index = i };
-		sb_mailbox_post(&sb_loop_shard(loop[i])->mail, &g->part[i].mail);
+	return g;
+}
+
+static struct sb_gather *send_out(struct sb_gather *g, struct sb_mailbox *home, void (*done)(struct sb_gather *g), void *arg)
+{
+	g->home = home;
+	g->done = done;
+	g->arg = arg;
+	atomic_init(&g->left, g->n_shards);
+	for (unsigned i = 0; i < g->n_shards; i++) {
+		g->part[i] = (struct sb_gather_part){ .mail.run = fill_part, .g = g, .loop = g->loop[i], .index = i };
+		sb_mailbox_post(&sb_loop_shard(g->loop[i])->mail, &g->part[i].mail);
 	}
 	return g;
+}
+
+struct sb_gather *sb_gather_start(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
+	void (*done)(struct sb_gather *g), void *arg)
+{
+	return send_out(make(loop, n_shards, plan), home, done, arg);
+}
+
+struct sb_gather *sb_gather_start_sampling(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
+	void (*done)(struct sb_gather *g), void *arg)
+{
+	struct sb_gather *g = make(loop, n_shards, plan);
+
+	g->samples = sb_xcalloc(n_shards * sizeof(*g->samples));
+	return send_out(g, home, done, arg);
 }
 
 void sb_gather_free(struct sb_gather *g)
@@ -134,6 +155,9 @@ void sb_gather_free(struct sb_gather *g)
 			sb_buf_done(&g->source[i].detail[k]);
 		free(g->source[i].detail);
 	}
+	for (unsigned i = 0; i < g->n_shards && g->samples; i++)
+		sb_samples_drop(&g->samples[i]);
+	free(g->samples);
 	sb_plan_unref(g->plan);
 	free(g->target);
 	free(g->source);

@@ -37,10 +37,14 @@ struct sb_gather {
 	struct sb_loop **loop;
 	unsigned n_shards;
 	struct sb_gather_part *part;
+	struct sb_samples *samples;   /* one a shard: what it had; NULL: not asked for */
 };
 
 /* Any thread that holds the plan. */
 struct sb_gather *sb_gather_start(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
+	void (*done)(struct sb_gather *g), void *arg);
+/* The same, and what shards have sampled moves along. */
+struct sb_gather *sb_gather_start_sampling(struct sb_loop **loop, unsigned n_shards, struct sb_plan *plan, struct sb_mailbox *home,
 	void (*done)(struct sb_gather *g), void *arg);
 void sb_gather_free(struct sb_gather *g);
 

@@ -357,8 +357,10 @@ static int put_event(struct intake *in, struct sb_event *ev, struct sb_refusal *
 	}
 	for (size_t i = 0; i < s->n_hit_counts; i++)
 		tally(in->group, s->hit_count[i]);
-	if (s->n_owed == 0)
+	if (s->n_owed == 0) {
 		tally(in->group, &s->unmatched);
+		sb_sample(&s->samples, ev, ev->received_ms, NULL);
+	}
 	make_deliveries(in, ev);
 	return 0;
 }
@@ -477,6 +479,8 @@ int sb_intake_held(struct sb_source_unit *u, struct sb_event *ev, const struct s
 	for (size_t i = 0; i < s->n_hit_counts; i++)
 		sb_count(s->hit_count[i], 1);
 	sb_count(&s->unmatched, s->n_owed == 0);
+	if (s->n_owed == 0)
+		sb_sample(&s->samples, ev, ev->received_ms, NULL);
 	sb_count(&s->events, 1);
 	sb_count(&u->slot->held, 1);
 	sb_receipt_begin(u, ev, held);

@@ -242,7 +242,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	m->busy = true;
-	sb_gather_start(m->d->loop, m->d->core.n_shards, m->d->plan, &m->d->mail, gathered, m);
+	sb_gather_start_sampling(m->d->loop, m->d->core.n_shards, m->d->plan, &m->d->mail, gathered, m);
 }
 
 /* ------------------------------------------------------------------------------------------------ the connection */

@@ -14,6 +14,10 @@
 
 #define MARKS_KEPT 500
 #define MARKS_S (30 * 86400)
+#define SAMPLES_KEPT 1000
+#define SAMPLES_S (7 * 86400)
+
+static const char *const sample_keys[SB_SAMPLE_KINDS] = { ":ev:unmatched", ":ev:errors" };
 
 static uint64_t age(uint64_t now, uint64_t since)
 {
@@ -175,6 +179,65 @@ static void tell_marks(struct sb_metrics *m)
 		sb_metrics_expire(m, MARKS_S, ":marks");
 }
 
+/* ------------------------------------------------------------------------------------------------ samples */
+
+static void sample_word(struct sb_metrics *m, const char *name, const char *value)
+{
+	sb_metrics_word(m, name);
+	sb_metrics_word(m, value ? value : "");
+}
+
+static void sample_text(struct sb_metrics *m, const char *name, struct sb_slice value)
+{
+	sb_metrics_word(m, name);
+	sb_metrics_bytes(m, value);
+}
+
+static void tell_sample(struct sb_metrics *m, enum sb_sample_kind kind, const struct sb_sample *x)
+{
+	bool failed = kind == SB_SAMPLE_ERRORS;
+
+	sb_metrics_begin(m, 6 + 2 * (failed ? 13 : 8), "XADD");
+	sb_metrics_key(m, "%s", sample_keys[kind]);
+	sb_metrics_word(m, "MAXLEN");
+	sb_metrics_word(m, "~");
+	sb_metrics_number(m, SAMPLES_KEPT);
+	sb_metrics_word(m, "*");
+	sb_metrics_word(m, "at_ms");
+	sb_metrics_number(m, x->at_ms);
+	sample_text(m, "id", x->id);
+	sample_text(m, "source", x->source);
+	sample_text(m, "detail_type", x->detail_type);
+	sample_word(m, "bus", x->bus);
+	sample_word(m, "origin", x->origin);
+	if (failed) {
+		sample_word(m, "rule", x->rule);
+		sample_word(m, "target", x->target);
+		sample_word(m, "what", x->what);
+		sample_word(m, "reason", x->reason);
+		sb_metrics_word(m, "attempts");
+		sb_metrics_number(m, x->attempts);
+	}
+	sample_text(m, "detail", x->detail);
+	sample_word(m, "instance", m->instance);
+	sb_metrics_end(m, NULL, NULL);
+}
+
+static void tell_samples(struct sb_metrics *m, const struct sb_gather *g)
+{
+	for (unsigned kind = 0; kind < SB_SAMPLE_KINDS; kind++) {
+		unsigned n = 0;
+
+		for (unsigned i = 0; i < g->n_shards; i++)
+			for (const struct sb_sample *x = g->samples[i].first[kind]; x && n < m->d->core.max_samples; x = x->next, n++)
+				tell_sample(m, (enum sb_sample_kind)kind, x);
+		if (n)
+			sb_metrics_expire(m, SAMPLES_S, "%s", sample_keys[kind]);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------ the flush */
+
 static void told(struct sb_metrics *m, const redisReply *r, void *arg)
 {
 	(void)arg;
@@ -198,6 +261,7 @@ void sb_metrics_tell(struct sb_metrics *m, const struct sb_gather *g)
 	sb_metrics_tell_parts(m, g);
 	mark_flips(m, g);
 	tell_marks(m);
+	tell_samples(m, g);
 	sb_metrics_begin(m, 1, "EXEC");
 	sb_metrics_end(m, told, NULL);
 }

@@ -2,6 +2,7 @@
 #include "metrics_lead.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "broker/net/http.h"
 
@@ -97,8 +98,10 @@ static void on_instances(struct sb_metrics *m, const redisReply *r, void *arg)
 		l->instance[l->n_instances++].name = sb_arena_strndup(&m->arena, r->element[i]->str, r->element[i]->len);
 }
 
-static void take_total(struct sb_lead *l, struct sb_slice key, struct sb_slice value)
+static void take_total(struct sb_metrics *m, struct sb_slice key, struct sb_slice value)
 {
+	struct sb_lead *l = m->lead;
+
 	for (unsigned i = 0; i < SB_TOTAL_COUNTERS; i++)
 		if (sb_slice_eq_str(key, sb_total_names[i]))
 			sb_number_of(value, &l->total.n[i]);
@@ -106,6 +109,8 @@ static void take_total(struct sb_lead *l, struct sb_slice key, struct sb_slice v
 		sb_unpack_durations(value, l->total.duration);
 	else if (sb_slice_eq_str(key, "_before"))
 		unpack_sums(value, &l->minute_before);
+	else if (sb_slice_eq_str(key, "_rules"))
+		l->rules = sb_arena_slice(&m->arena, value);
 	else if (sb_slice_eq_str(key, "_at_ms"))
 		sb_number_of(value, &l->at_ms);
 	else if (sb_slice_eq_str(key, "_beat"))
@@ -120,7 +125,7 @@ static void on_total(struct sb_metrics *m, const redisReply *r, void *arg)
 	if (!rds_is_array(r, 0))
 		return;
 	for (size_t i = 0; i + 1 < r->elements; i += 2)
-		take_total(m->lead, rds_text(r->element[i]), rds_text(r->element[i + 1]));
+		take_total(m, rds_text(r->element[i]), rds_text(r->element[i + 1]));
 }
 
 static uint64_t lease_ms(const struct sb_metrics *m)
@@ -369,7 +374,7 @@ static void write_total(struct sb_metrics *m, const struct sb_sums *total, const
 	struct sb_buf text = SB_BUF(4096);
 
 	sb_pack_durations(total->duration, &text);
-	sb_metrics_begin(m, 2 + 2 * (SB_TOTAL_COUNTERS + 5), "HSET");
+	sb_metrics_begin(m, 2 + 2 * (SB_TOTAL_COUNTERS + 6), "HSET");
 	sb_metrics_key(m, ":tot");
 	for (unsigned i = 0; i < SB_TOTAL_COUNTERS; i++)
 		sb_metrics_pair(m, sb_total_names[i], total->n[i]);
@@ -377,6 +382,8 @@ static void write_total(struct sb_metrics *m, const struct sb_sums *total, const
 	sb_metrics_bytes(m, sb_buf_slice(&text));
 	sb_metrics_word(m, "_before");
 	add_packed_sums(m, before);
+	sb_metrics_word(m, "_rules");
+	sb_metrics_word(m, m->rules);
 	sb_metrics_pair(m, "_at_ms", l->id_ms);
 	sb_metrics_pair(m, "_beat", l->now_ms / BEAT_MS);
 	sb_metrics_pair(m, "_rollup", l->now_ms / m->conf->rollup_ms);
@@ -439,12 +446,31 @@ static void write_account(struct sb_metrics *m, struct sb_lead_instance *in)
 
 /* ------------------------------------------------------------------------------------------------ the round */
 
+/* Other rules than those of the leader that was here last are a deployment. */
+static void look_at_rules(struct sb_metrics *m)
+{
+	const struct sb_plan *plan = m->d->plan;
+	const struct sb_lead *l = m->lead;
+	char before[sizeof(m->rules) + 8];
+	uint8_t sha[32];
+
+	if (m->hashed != plan->generation) {
+		sb_sha256(plan->rules->text.p, plan->rules->text.n, sha);
+		for (size_t i = 0; i + 2 < sizeof(m->rules); i += 2)
+			snprintf(m->rules + i, 3, "%02x", sha[i / 2]);
+		m->hashed = plan->generation;
+	}
+	if (l->rules.n == 0 || m->marked == m->hashed || sb_slice_eq_str(l->rules, m->rules))
+		return;
+	m->marked = m->hashed;
+	snprintf(before, sizeof(before), "was %.16s", l->rules.p);
+	sb_metrics_mark(m, "deploy", m->rules, before);
+}
+
 static void write_meta(struct sb_metrics *m)
 {
 	const struct sb_plan *plan = m->d->plan;
-	uint8_t sha[32];
 
-	sb_sha256(plan->rules->text.p, plan->rules->text.n, sha);
 	sb_metrics_begin(m, 2 + 2 * 7, "HSET");
 	sb_metrics_key(m, ":meta");
 	sb_metrics_pair(m, "schema_version", SB_METRICS_SCHEMA);
@@ -454,7 +480,7 @@ static void write_meta(struct sb_metrics *m)
 	sb_metrics_word(m, m->instance);
 	sb_metrics_pair(m, "generation", plan->generation);
 	sb_metrics_word(m, "rules_hash");
-	sb_metrics_wordf(m, "%02x%02x%02x%02x%02x%02x%02x%02x", sha[0], sha[1], sha[2], sha[3], sha[4], sha[5], sha[6], sha[7]);
+	sb_metrics_word(m, m->rules);
 	sb_metrics_pair(m, "flush_ms", m->conf->flush_ms);
 	sb_metrics_pair(m, "rollup_ms", m->conf->rollup_ms);
 	sb_metrics_end(m, NULL, NULL);
@@ -515,6 +541,7 @@ static void have_read(struct sb_metrics *m)
 	}
 	l->id_ms = SB_MAX(l->now_ms, l->at_ms + 1); /* ids only grow, whatever the clock of another leader said */
 	sb_metrics_clear(m);
+	look_at_rules(m);
 	sb_metrics_plain(m, "MULTI");
 	write_cluster(m);
 	for (size_t i = 0; i < l->n_instances; i++)

@@ -46,6 +46,7 @@ struct sb_lead {
 	size_t n_instances;
 	struct sb_sums total, minute_before;
 	uint64_t at_ms, beat, rollup; /* of what is there: the last stream id, the last beat, the last roll-up */
+	struct sb_slice rules;        /* and the hash of the rules of who led */
 	uint64_t now_ms, id_ms;
 	bool beats, rolls;
 	size_t bytes; /* of accounts, read and to be written */

@@ -69,6 +69,8 @@ struct sb_metrics {
 	/* leader */
 	bool leads;
 	struct sb_arena arena;            /* of this round */
+	uint64_t hashed, marked;          /* the generation of `rules`, and that which a mark tells of; 0: none */
+	char rules[17];                   /* hash of this daemon's rules */
 	struct sb_lead *lead;             /* in it */
 };
 

@@ -230,6 +230,13 @@ bool sb_slots_sources_closed(const struct sb_slots *s, const struct sb_shard *sh
 
 /* ------------------------------------------------------------------------------------------------ plan */
 
+static unsigned samples_of(const struct sb_metrics_conf *c)
+{
+	uint64_t n = c->samples * c->flush_ms / 1000;
+
+	return c->url && c->samples ? (unsigned)SB_MIN(SB_MAX(n, 1u), (uint64_t)SB_SAMPLES_A_FLUSH) : 0;
+}
+
 void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const struct sb_config *config)
 {
 	core->clock = clock;
@@ -240,6 +247,7 @@ void sb_core_init(struct sb_core *core, const struct sb_clock *clock, const stru
 	core->max_event_bytes = config->limits.event_bytes;
 	core->json_depth = config->limits.json_depth;
 	core->max_hops = config->limits.hops;
+	core->max_samples = samples_of(&config->metrics);
 	pthread_mutex_init(&core->memory.lock, NULL);
 }
 

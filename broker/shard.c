@@ -55,6 +55,7 @@ struct sb_shard *sb_shard_new(struct sb_core *core, unsigned index, bool with_fd
 	sb_list_init(&s->units);
 	sb_list_init(&s->leaving);
 	sb_buf_init(&s->scratch, 2u << 20);
+	s->samples.max = core->max_samples;
 	return s;
 }
 
@@ -82,6 +83,7 @@ void sb_shard_free(struct sb_shard *s)
 	sb_heap_done(&s->wishes);
 	sb_hits_done(&s->hits);
 	sb_buf_done(&s->scratch);
+	sb_samples_drop(&s->samples);
 	free(s->owed);
 	free(s->owed_to);
 	free(s->hit_count);

@@ -7,6 +7,7 @@
 #include "broker/base/list.h"
 #include "broker/base/uuid.h"
 #include "broker/core.h"
+#include "broker/sample.h"
 
 /*
  * A shard: one thread that owns connections, source instances, and the targets whose home it is. Here is its state and what
@@ -45,6 +46,7 @@ struct sb_shard {
 	struct sb_link free_groups;
 	uint64_t groups_open;           /* emitted, not yet durable */
 	sb_counter unmatched, events;   /* that were stored */
+	struct sb_samples samples;
 };
 
 /* `with_fd` false: the simulation. `env` is copied; its base, routes and procs are the loop's. */

@@ -54,6 +54,21 @@ static void env_stuck(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, 
 	sb_receipt_stuck(dl, why);
 }
 
+/* ------------------------------------------------------------------------------------------------ failure */
+
+static void sample(struct sb_target_slot *slot, const struct sb_delivery *dl, const char *what, enum sb_reason reason)
+{
+	const struct sb_sample_failure f = { .rule = dl->rule, .target = slot->name, .what = what, .reason = reason,
+		.attempts = dl->attempts };
+
+	sb_sample(&slot->home->samples, dl->ev, sb_wall_ms(slot->core->clock), &f);
+}
+
+static void env_failed(void *arg, const struct sb_delivery *dl)
+{
+	sample(arg, dl, "retry", dl->reason);
+}
+
 /* ------------------------------------------------------------------------------------------------ death */
 
 static struct sb_slice message(const char *s)
@@ -174,6 +189,7 @@ static bool env_dead(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, c
 		return false;
 	}
 	sb_shard_frames_dead(slot->home);
+	sample(slot, dl, "dead", why->reason);
 	return true;
 }
 
@@ -188,6 +204,7 @@ void sb_target_env(struct sb_target_slot *slot, struct sb_dispatch_env *ret)
 		.read = env_read,
 		.dead = env_dead,
 		.delivered = env_delivered,
+		.failed = env_failed,
 		.stuck = env_stuck,
 		.arm = env_arm,
 	};

@@ -97,6 +97,8 @@ static void on_retry(struct sb_dispatch *d, struct sb_delivery *dl, uint64_t ask
 	switch (sb_retry_verdict(&p, dl->attempts, dl->received_ms, sb_dispatch_wall(d), delay)) {
 	case SB_RETRY_AGAIN:
 		d->stats.retries++;
+		if (d->env.failed)
+			d->env.failed(d->env.arg, dl);
 		keep_trying(d, dl, delay);
 		return;
 	case SB_RETRY_EXHAUSTED_COUNT: dl->exhausted = 1; break;

@@ -151,6 +151,8 @@ struct sb_dispatch_env {
 	bool (*dead)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, const struct sb_death *why);
 	/* It has been delivered; its RESULT is in frames, if it has a number. For receipts and redrives. */
 	void (*delivered)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl);
+	/* An attempt has failed, and there will be another. NULL: nobody wants to know. */
+	void (*failed)(void *arg, const struct sb_delivery *dl);
 	/* Of deliveries without a number; may be said again. Must not call back into the dispatch. */
 	void (*stuck)(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, enum sb_stuck why);
 	/* Call sb_dispatch_tick no later than this. The earliest wish counts. */

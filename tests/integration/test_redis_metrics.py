@@ -163,6 +163,49 @@ class Metrics(unittest.TestCase):
         self.assertEqual(marks()["pause"], ("record", "target"))
         self.assertEqual(marks()["redrive"], ("", "1 letters"))
 
+    def test_other_rules_are_a_deployment(self):
+        r = self.server()
+        d = self.daemon(r, "a")
+        before = harness.wait_for("the rules' hash", lambda: r("HGET", f"{P}:meta", "rules_hash"))
+        d.write_rules({"rules": [{"name": "orders", "pattern": {"source": ["com.other"]}, "targets": [{"target": "record"}]}]})
+        d.cli("reload")
+
+        def deploys():
+            return [(f["name"], f["detail"]) for _, f in r.entries(f"{P}:marks") if f["what"] == "deploy"]
+        harness.wait_for("its mark", deploys, 20)
+        harness.wait_for("the new hash", lambda: r("HGET", f"{P}:meta", "rules_hash") != before, 20)
+        d.cli("reload")
+        harness.wait_for("two reloads", lambda: [f["what"] for _, f in r.entries(f"{P}:marks")].count("reload") == 2, 20)
+        self.assertEqual(deploys(), [(r("HGET", f"{P}:meta", "rules_hash"), f"was {before}")])
+
+    def test_samples_show_the_shape_and_no_value(self):
+        r = self.server()
+        d = self.daemon(r, "a")
+        d.post([{"source": "com.nobody", "detail-type": "Lost", "detail": {"card": "s3cret-4111", "sum": 12, "to": {"paid": True, "by": [None, "s3cret"]}}}])
+        d.post([harness.order(1, fail=2, card="s3cret-4111")])
+        d.settle()
+        [entry] = harness.wait_for("what nobody wanted", lambda: r.entries(f"{P}:ev:unmatched"), 20)
+        fields = entry[1]
+        self.assertEqual(json.loads(fields["detail"]), {"card": "string", "sum": "number", "to": {"paid": "boolean", "by": [None, "string"]}})
+        self.assertEqual((fields["source"], fields["detail_type"], fields["bus"], fields["origin"]), ("com.nobody", "Lost", "default", "events"))
+        harness.wait_for("both failures", lambda: {f["what"] for _, f in r.entries(f"{P}:ev:errors")} == {"retry", "dead"}, 20)
+        for _, fields in r.entries(f"{P}:ev:errors"):
+            self.assertEqual((fields["rule"], fields["target"], json.loads(fields["detail"])["card"]), ("orders", "record", "string"))
+            self.assertRegex(fields["reason"], "^[A-Z_]+$")
+        self.assertEqual([k for k in self.keys(r) if "s3cret" in str(r("DUMP", k))], [])
+
+    def test_samples_are_few_and_may_be_none(self):
+        r = self.server()
+        d, none = self.daemon(r, "a", flush="1s"), self.daemon(r, "b", samples=0)
+        for n in range(20):
+            d.post([OTHER] * 100)
+            none.post([OTHER] * 100)
+        self.wait_totals(r, [d, none])
+        flushes = d.metric("redis_flushes_total") + d.metric("redis_flush_dropped_total")
+        sampled = [f["instance"] for _, f in r.entries(f"{P}:ev:unmatched")]
+        self.assertEqual({i[:2] for i in sampled}, {"a."})
+        self.assertLessEqual(len(sampled), 10 * (flushes + 1))
+
     def test_a_circuit_that_opens_and_closes_is_seen(self):
         r, far = self.server(), redis.Server()
         self.addCleanup(far.close)
@@ -332,7 +375,7 @@ class Metrics(unittest.TestCase):
         self.wait_sum(r, "t:record:1m", "ok", want["delivered"])
         self.wait_sum(r, "s:events:1m", "in", want["in"])
         missing = {f"{P}:{n}" for n in ("meta", "lead", "inst", "tot", "1s", "1m", "r:orders", "r:orders:1m", "t:record", "t:record:1m",
-                                        "s:events", "s:events:1m", "top:rules", "top:errors", "marks")}
+                                        "s:events", "s:events:1m", "top:rules", "top:errors", "marks", "ev:unmatched", "ev:errors")}
 
         def all_seen():
             ds[0].post([harness.order(1)])  # :top:rules is of the last roll-up alone
