@@ -22,12 +22,12 @@ static const struct sb_config *load(struct sb_cli *cli)
 	struct sb_diags diags = { 0 };
 	const struct sb_config *config = sb_config_load(cli->config, NULL, &diags);
 
-	if (config) {
+	if (!config) {
+		sb_cli_findings(cli, SB_EXIT_CONFIG, &diags);
+	} else if (diags.n) {
 		sb_diags_format(&diags, SB_DIAG_LONG, cli->color_err, &text);
 		fwrite(text.p, 1, text.len, cli->err);
 		fflush(cli->err);
-	} else {
-		sb_cli_findings(cli, SB_EXIT_CONFIG, &diags);
 	}
 	sb_buf_done(&text);
 	sb_diags_done(&diags);
