@@ -38,7 +38,7 @@ struct sb_metrics_batch {
 };
 
 struct sb_mark {
-	char what[16], name[72], detail[96];
+	char what[16], name[80], detail[96];
 };
 
 struct sb_metrics {

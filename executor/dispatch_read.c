@@ -35,7 +35,7 @@ static void on_read(struct sb_mail *m)
 	free(rd);
 }
 
-/* The reader of a purpose, cleared for a new read; NULL: its read is under way. */
+/* The reader of a purpose, cleared for a new read; its last one has come back. */
 static struct sb_journal_read *prepare(
 	struct sb_dispatch *d, struct sb_reader **rd, void (*done)(struct sb_dispatch *d, struct sb_journal_read *r))
 {
@@ -46,8 +46,7 @@ static struct sb_journal_read *prepare(
 		(*rd)->d = d;
 		(*rd)->done = done;
 	}
-	if ((*rd)->out)
-		return NULL;
+	SB_ASSERT(!(*rd)->out);
 	(*rd)->out = true;
 	r = &(*rd)->r;
 	r->mail.run = on_read;
