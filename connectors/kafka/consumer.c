@@ -19,7 +19,7 @@ static const char *const range_words[] = { "stop", "earliest", "latest", NULL };
 
 static const struct sb_field window_fields[] = {
 	SB_F_KEY(INT, struct kafka_source_conf, window.records, "records", .min = 1, .max = 1000000, .dflt = "4096",
-		.doc = "Records of a partition that are read and not committed; at the bound it is not read on."),
+		.doc = "Records of a partition that are read and not committed, delivered or not; at the bound it is not read on."),
 	SB_F_KEY(BYTES, struct kafka_source_conf, window.bytes, "bytes", .min = 1024, .max = 1 << 30, .dflt = "16MiB",
 		.doc = "The same in bytes; one record is always let in."),
 	{ 0 },
@@ -81,10 +81,13 @@ int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf
 	struct kafka_source_conf *c = conf;
 	const struct sb_node *list = sb_node_get(at, "topics");
 	int rc = kafka_cluster_check(d, at, &c->cluster, reserved);
+	const char *every;
 
 	for (size_t i = 0; i < c->topics.n; i++)
 		if (check_topic(d, list->item[i], c->topics.v[i]) < 0)
 			rc = -1;
+	every = kafka_property(&c->cluster, "auto.commit.interval.ms");
+	c->commit_every_ms = every ? strtoul(every, NULL, 10) : 1000; /* a number: librdkafka has looked at it */
 	return rc;
 }
 
@@ -104,7 +107,6 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 	char name[300];
 	const struct kafka_pair defaults[] = {
 		{ "client.id", "signalbox" },
-		{ "auto.commit.interval.ms", "1000" },
 		{ "queued.max.messages.kbytes", rest_can_be_set() ? "4096" : "8192" },
 		{ "fetch.error.backoff.ms", "100" },
 		{ "reconnect.backoff.max.ms", "2000" },
@@ -117,7 +119,8 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 	};
 	const struct kafka_pair fixed[] = {
 		{ "group.id", c->group },
-		{ "enable.auto.commit", "true" },
+		{ "enable.auto.commit", "true" }, /* what parts.c has stored, and when it has */
+		{ "auto.commit.interval.ms", KAFKA_COMMIT_EVERY_MS },
 		{ "enable.auto.offset.store", "false" },
 		{ "auto.offset.reset", "error" },
 		{ "enable.partition.eof", "false" },

@@ -25,7 +25,11 @@ struct kafka_source_conf {
 		uint64_t bytes;
 	} window;
 	uint64_t memory, drain;
+	/* by kafka_source_check */
+	uint64_t commit_every_ms; /* 0: only when a window asks for it */
 };
+
+#define KAFKA_COMMIT_EVERY_MS "50" /* librdkafka: what is stored */
 
 extern const struct sb_field kafka_source_fields[];
 int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf);

@@ -61,8 +61,7 @@ static void begin_part(struct kafka_source *k, rd_kafka_topic_partition_t *at, c
 		kafka_part_stop(k, p, "the position of the group is not in the topic any more; see `out_of_range`");
 	} else if (at->offset >= 0) {
 		p->window.position = at->offset;
-		p->committed = asked->committed;
-		p->dirty = asked->committed != at->offset; /* now the group has one, whatever happens before the first record */
+		p->committed = asked->committed == at->offset ? at->offset : -1; /* soon it will be, whatever happens before the first record */
 	}
 }
 
@@ -93,7 +92,6 @@ void kafka_on_answer(struct kafka_source *k)
 	assign(k, list);
 	rest_stopped(k);
 	kafka_ask_free(&k->ask);
-	kafka_store_positions(k);
 	kafka_again(k);
 }
 
@@ -135,10 +133,9 @@ static bool is_drained(const struct kafka_source *k)
 	return true;
 }
 
-/* Stored, then fenced, then given back. */
+/* Fenced, then given back. */
 static void give_back(struct kafka_source *k)
 {
-	kafka_store_positions(k);
 	drop_parts(k, k->revoked);
 	unassign(k, k->revoked);
 	rd_kafka_topic_partition_list_destroy(k->revoked);

@@ -25,8 +25,8 @@ struct part {
 	const rd_kafka_message_t *pending_record; /* inside of it */
 	struct kafka_window window;
 	uint64_t seed;
-	bool dirty;                /* the position has moved since it was stored */
 	uint32_t head_before;      /* the window's head at the last tick */
+	int64_t stored;            /* the position that librdkafka has to commit; -1: none */
 	int64_t committed;         /* as the group has told us; -1: nothing */
 };
 
@@ -48,6 +48,8 @@ struct kafka_source {
 	rd_kafka_topic_partition_list_t *revoked; /* being drained; NULL: none */
 	uint64_t revoke_ns, ask_ns;  /* give up draining; ask again (0: not) */
 	uint64_t commit_ns;          /* no commit of our own before */
+	uint64_t regular_ns;         /* store what there is */
+	uint64_t store_ns;           /* no store before */
 	bool commit_out;
 	struct kafka_ender ender;
 	struct kafka_claim claim;
@@ -83,8 +85,9 @@ struct part *kafka_part_find(const struct kafka_source *k, const char *topic, in
 void kafka_part_add(struct kafka_source *k, const rd_kafka_topic_partition_t *at);
 void kafka_part_drop(struct kafka_source *k, struct part *p);  /* fenced: what is settled for it from here on is stale */
 void kafka_part_stop(struct kafka_source *k, struct part *p, const char *why);
-void kafka_store_positions(struct kafka_source *k);
-void kafka_commit_now(struct kafka_source *k);                 /* what is not committed, if no commit is out */
+void kafka_store_positions(struct kafka_source *k);            /* they are committed within KAFKA_COMMIT_EVERY_MS, or after a rebalance */
+void kafka_store_due(struct kafka_source *k);                  /* the same, when it is time or a window asks for it */
+void kafka_commit_now(struct kafka_source *k);                 /* what is not committed, if no commit is out; only while partitions are given back */
 bool kafka_all_committed(const struct kafka_source *k, bool revoking_only);
 void kafka_on_committed(struct kafka_source *k, rd_kafka_event_t *ev);
 

@@ -57,7 +57,7 @@ void kafka_part_add(struct kafka_source *k, const rd_kafka_topic_partition_t *at
 	p->number = at->partition;
 	p->epoch = ++k->epochs;
 	p->seed = kafka_record_seed(k->source->name, p->topic, p->number);
-	p->committed = -1;
+	p->stored = p->committed = -1;
 	kafka_window_init(&p->window, (uint32_t)c->window.records, c->window.bytes);
 	p->queue = rd_kafka_queue_get_partition(k->rk, p->topic, p->number);
 	if (p->queue) {
@@ -98,33 +98,17 @@ void kafka_part_stop(struct kafka_source *k, struct part *p, const char *why)
 
 /* ------------------------------------------------------------------------------------------------ positions */
 
-/* Only what moved; a position that is refused because the partition is no longer ours is lost with it. */
-void kafka_store_positions(struct kafka_source *k)
-{
-	rd_kafka_topic_partition_list_t *list = NULL;
-
-	for (size_t i = 0; i < k->n_parts; i++) {
-		struct part *p = k->part[i];
-
-		if (!p || !p->dirty)
-			continue;
-		if (!list)
-			list = rd_kafka_topic_partition_list_new(16);
-		rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = p->window.position;
-		p->dirty = false;
-	}
-	if (!list)
-		return;
-	if (rd_kafka_offsets_store(k->rk, list) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		for (int i = 0; i < list->cnt; i++)
-			k->counts.stale += list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR;
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
 /*
- * Before a partition is given back its position is committed, and the answer waited for: while the group is being rebalanced
- * a commit can fail, and the next owner would begin where the last one that worked has left it.
+ * What is stored is committed by librdkafka soon after, but not while the group is being rebalanced: until this member knows
+ * the new generation a commit would be refused, and with it everything that it has taken away. So the commits are
+ * librdkafka's, and when they are due is ours to say: every so often, and at once when a window asks, because what is not
+ * committed takes up its room. A position that is refused because the partition is no longer ours is lost with it.
+ *
+ * Before a partition is given back its position is committed, and the answer waited for: a commit can fail then too, and the next
+ * owner would begin where the last one that worked has left it. Then the generation is known, and the commit is ours.
  */
+#define STORE_MS 10 /* while windows ask */
+
 static bool is_committed(const struct part *p)
 {
 	return p->window.position < 0 || p->committed >= p->window.position;
@@ -138,10 +122,58 @@ bool kafka_all_committed(const struct kafka_source *k, bool revoking_only)
 	return true;
 }
 
+static void not_stored(struct kafka_source *k, const rd_kafka_topic_partition_t *at)
+{
+	struct part *p = kafka_part_find(k, at->topic, at->partition);
+
+	k->counts.stale++;
+	if (p)
+		p->stored = -1;
+}
+
+void kafka_store_positions(struct kafka_source *k)
+{
+	rd_kafka_topic_partition_list_t *list = NULL;
+
+	for (size_t i = 0; i < k->n_parts; i++) {
+		struct part *p = k->part[i];
+
+		if (!p || is_committed(p) || p->stored == p->window.position)
+			continue;
+		if (!list)
+			list = rd_kafka_topic_partition_list_new(16);
+		rd_kafka_topic_partition_list_add(list, p->topic, p->number)->offset = p->stored = p->window.position;
+	}
+	if (!list)
+		return;
+	if (rd_kafka_offsets_store(k->rk, list) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		for (int i = 0; i < list->cnt; i++)
+			if (list->elems[i].err)
+				not_stored(k, &list->elems[i]);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kafka_store_due(struct kafka_source *k)
+{
+	const struct kafka_source_conf *c = k->source->conf;
+	uint64_t now = kafka_now_ns(k);
+	bool due = c->commit_every_ms && now >= k->regular_ns;
+
+	if (due)
+		k->regular_ns = now + c->commit_every_ms * SB_NS_PER_MS;
+	for (size_t i = 0; i < k->n_parts && !due && now >= k->store_ns; i++)
+		due = k->part[i] && kafka_window_due(&k->part[i]->window);
+	if (!due)
+		return;
+	k->store_ns = now + STORE_MS * SB_NS_PER_MS;
+	kafka_store_positions(k);
+}
+
 void kafka_commit_now(struct kafka_source *k)
 {
 	rd_kafka_topic_partition_list_t *list;
 
+	kafka_store_positions(k); /* or an older one could be committed behind it */
 	if (k->commit_out || kafka_now_ns(k) < k->commit_ns)
 		return;
 	list = rd_kafka_topic_partition_list_new(16);
@@ -153,20 +185,29 @@ void kafka_commit_now(struct kafka_source *k)
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
+static void committed(struct kafka_source *k, const rd_kafka_topic_partition_t *at)
+{
+	struct part *p = kafka_part_find(k, at->topic, at->partition);
+
+	if (!p || at->offset <= p->committed)
+		return;
+	p->committed = at->offset;
+	kafka_window_committed(&p->window, at->offset);
+}
+
 void kafka_on_committed(struct kafka_source *k, rd_kafka_event_t *ev)
 {
 	const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(ev);
 	rd_kafka_resp_err_t err = rd_kafka_event_error(ev);
 
-	if (rd_kafka_event_opaque(ev) == k)
+	if (rd_kafka_event_opaque(ev) == k) {
 		k->commit_out = false;
+		if (!err)
+			k->commit_ns = 0;
+	}
 	if (err && err != RD_KAFKA_RESP_ERR__NO_OFFSET)
 		kafka_note_error(k, rd_kafka_event_error_string(ev));
-	for (int i = 0; list && i < list->cnt; i++) {
-		const rd_kafka_topic_partition_t *at = &list->elems[i];
-		struct part *p = kafka_part_find(k, at->topic, at->partition);
-
-		if (p && !err && !at->err && at->offset > p->committed)
-			p->committed = at->offset;
-	}
+	for (int i = 0; list && i < list->cnt && !err; i++)
+		if (!list->elems[i].err)
+			committed(k, &list->elems[i]);
 }

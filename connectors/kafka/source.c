@@ -16,7 +16,7 @@
  * One shard's consumer of the group. Every partition has a queue of its own, so that one whose window is full is simply not
  * read, while the group, which speaks through the main queue, is always listened to.
  *
- *   partition queue ──> record.c ──> envelope ──> sb_source_hand ... settled ──> window.c ──> stored position ──> commit
+ *   partition queue ──> record.c ──> envelope ──> sb_source_hand ... settled ──> window.c ──> position ──> commit
  *        ^                               │ no event                                  │
  *        │ window or memory full,        └──> sb_source_bury ───────────────────────>┘
  *        └ paused, refused: not read
@@ -24,8 +24,8 @@
  * A record that the framework does not take now is kept (`pending`) and offered again; nothing behind it is read meanwhile.
  *
  * Rebalance. Assigned: a thread asks where the group stands, then each partition begins there. Revoked: it is read no more, and
- * waits for what is under way, at most `drain`; then its position is stored, then it is fenced, and only then given
- * back, so that nothing is stored for a partition of somebody else's. Lost: fenced at once, nothing is stored.
+ * waits for what is under way, at most `drain`; then its position is committed, then it is fenced, and only then
+ * given back, so that nothing is committed for a partition of somebody else's. Lost: fenced at once, nothing is committed.
  *
  * Fencing: each assignment of a partition has an epoch of its own; what is settled under another one is counted and forgotten.
  */
@@ -145,10 +145,9 @@ static void kafka_settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
 	}
 	was_full = kafka_window_full(&p->window);
 	bytes = p->window.bytes;
-	if (kafka_window_done(&p->window, (uint32_t)cookie))
-		p->dirty = true;
+	kafka_window_done(&p->window, (uint32_t)cookie);
 	k->held_bytes -= bytes - p->window.bytes;
-	if (was_full || p->pending || p->state == REVOKING)
+	if (was_full || p->pending || p->state == REVOKING || kafka_window_due(&p->window))
 		kafka_again(k);
 }
 
@@ -203,7 +202,7 @@ static void spill_stuck(struct kafka_source *k)
 
 		if (!p)
 			continue;
-		if (kafka_window_full(&p->window) && p->window.head == p->head_before)
+		if (kafka_window_stuck(&p->window) && p->window.head == p->head_before)
 			sb_source_spill(k->source, KAFKA_SPILL_AT_ONCE);
 		p->head_before = p->window.head;
 	}
@@ -238,15 +237,14 @@ static bool must_be_kept(const struct kafka_source *k)
 	return rd_kafka_version() < 0x020300ff && k->counts.rebalances == 0 && (k->joining || has_begun_to_join(k));
 }
 
-/* What is done is committed; then good-bye. */
+/* What is done is committed, by librdkafka, which knows when the group will take it; then good-bye. */
 static void try_to_leave(struct kafka_source *k, uint64_t now)
 {
 	if (k->revoked)
 		return; /* first things first */
-	kafka_commit_now(k);
+	kafka_store_positions(k);
 	if (!kafka_all_committed(k, false) && now < k->leave_ns)
 		return;
-	kafka_store_positions(k);
 	k->joining = has_begun_to_join(k); /* whoever has left is nobody */
 	k->life = LEAVING;
 	k->leave_ns = now + LEAVE_MS * SB_NS_PER_MS;
@@ -303,6 +301,8 @@ static void turn(struct kafka_source *k)
 	kafka_drain_revoked(k);
 	if (k->life != RUNNING)
 		close_step(k);
+	else if (!k->failed)
+		kafka_store_due(k);
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -380,7 +380,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		subscribe_late(k);
 	if (k->life == RUNNING) {
 		spill_stuck(k);
-		kafka_store_positions(k);
 		if (k->ask_ns && kafka_now_ns(k) >= k->ask_ns)
 			kafka_ask_again(k);
 	}
@@ -487,7 +486,8 @@ static void status_part(const struct kafka_source *k, const struct part *p, stru
 	if (high >= 0 && p->window.position >= 0)
 		lag = high > p->window.position ? high - p->window.position : 0;
 	sb_buf_addf(out, "{\"topic\":\"%s\",\"partition\":%" PRId32 ",\"state\":\"%s\",\"position\":%" PRId64 ",\"lag\":%" PRId64
-		",\"under_way\":%u}", p->topic, p->number, states[p->state], p->window.position, lag, kafka_window_held(&p->window));
+		",\"under_way\":%u,\"uncommitted\":%u}", p->topic, p->number, states[p->state], p->window.position, lag,
+		kafka_window_held(&p->window), kafka_window_finished(&p->window));
 }
 
 static void kafka_status(struct sb_source *s, struct sb_buf *out)

@@ -29,7 +29,7 @@ static void grow(struct kafka_window *w)
 	uint32_t cap = w->cap ? 2 * w->cap : FIRST_CAP;
 	struct kafka_window_slot *slot = sb_xmalloc(cap * sizeof(*slot));
 
-	for (uint32_t i = w->head; i != w->tail; i++)
+	for (uint32_t i = w->base; i != w->tail; i++)
 		slot[i & (cap - 1)] = *at(w, i);
 	free(w->slot);
 	w->slot = slot;
@@ -39,7 +39,7 @@ static void grow(struct kafka_window *w)
 uint32_t kafka_window_add(struct kafka_window *w, int64_t offset, int32_t leader_epoch, uint32_t bytes)
 {
 	SB_ASSERT(!kafka_window_full(w));
-	if (w->tail - w->head == w->cap)
+	if (w->tail - w->base == w->cap)
 		grow(w);
 	*at(w, w->tail) = (struct kafka_window_slot){ .offset = offset, .leader_epoch = leader_epoch, .bytes = bytes };
 	w->bytes += bytes;
@@ -56,8 +56,15 @@ bool kafka_window_done(struct kafka_window *w, uint32_t number)
 		const struct kafka_window_slot *s = at(w, w->head);
 
 		w->bytes -= s->bytes;
+		w->finished_bytes += s->bytes;
 		w->position = s->offset + 1;
 		w->position_epoch = s->leader_epoch;
 	}
 	return w->head != before;
+}
+
+void kafka_window_committed(struct kafka_window *w, int64_t position)
+{
+	for (; w->base != w->head && at(w, w->base)->offset < position; w->base++)
+		w->finished_bytes -= at(w, w->base)->bytes;
 }
