@@ -177,56 +177,121 @@ int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum k
  */
 static void *ask(void *arg)
 {
-	struct kafka_ask *a = arg;
+	struct kafka_question *q = arg;
 	bool answers = true;
 	ssize_t n;
 
-	a->err = rd_kafka_committed(a->rk, a->list, COMMITTED_MS);
-	for (int i = 0; i < a->list->cnt && a->err == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-		const rd_kafka_topic_partition_t *p = &a->list->elems[i];
-		struct kafka_asked *at = &a->answer[i];
+	q->err = rd_kafka_committed(q->rk, q->list, COMMITTED_MS);
+	for (int i = 0; i < q->list->cnt && q->err == RD_KAFKA_RESP_ERR_NO_ERROR && !atomic_load(&q->dropped); i++) {
+		const rd_kafka_topic_partition_t *p = &q->list->elems[i];
+		struct kafka_asked *at = &q->answer[i];
 
 		*at = (struct kafka_asked){ .committed = p->offset >= 0 ? p->offset : -1, .low = -1, .high = -1 };
 		if (p->err)
-			a->err = p->err;
-		answers = answers && rd_kafka_query_watermark_offsets(a->rk, p->topic, p->partition, &at->low, &at->high, WATERMARK_MS) == 0;
+			q->err = p->err;
+		answers = answers && rd_kafka_query_watermark_offsets(q->rk, p->topic, p->partition, &at->low, &at->high, WATERMARK_MS) == 0;
 		if (!answers)
 			at->low = at->high = -1;
-		if (!answers && at->committed < 0 && !a->err)
-			a->err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+		if (!answers && at->committed < 0 && !q->err)
+			q->err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	}
-	atomic_store_explicit(&a->done, true, memory_order_release);
-	n = write(a->wake_fd, &one, sizeof(one));
+	atomic_store_explicit(&q->done, true, memory_order_release);
+	n = write(q->wake_fd, &one, sizeof(one));
 	(void)n; /* full: then it is awake */
 	return NULL;
 }
 
+static void join(struct kafka_question *q)
+{
+	if (q->has_thread)
+		pthread_join(q->thread, NULL);
+	q->has_thread = false;
+}
+
+static void question_free(struct kafka_question *q)
+{
+	join(q);
+	rd_kafka_topic_partition_list_destroy(q->list);
+	free(q->answer);
+	free(q);
+}
+
+/* Those of the dropped that have ended. */
+static void reap(struct kafka_ask *a)
+{
+	struct kafka_question **at = &a->dropped, *q;
+
+	while ((q = *at)) {
+		if (!atomic_load_explicit(&q->done, memory_order_acquire)) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		a->n_dropped--;
+		question_free(q);
+	}
+}
+
 void kafka_ask(struct kafka_ask *a, rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int wake_fd)
 {
-	int rc;
+	struct kafka_question *q = sb_xcalloc(sizeof(*q));
 
-	*a = (struct kafka_ask){ .rk = rk, .list = rd_kafka_topic_partition_list_copy(list), .wake_fd = wake_fd, .out = true };
-	a->answer = sb_xcalloc(((size_t)list->cnt + 1) * sizeof(*a->answer));
-	rc = pthread_create(&a->thread, NULL, ask, a);
-	SB_ASSERT(rc == 0);
+	SB_ASSERT(!a->now);
+	reap(a);
+	q->rk = rk;
+	q->list = rd_kafka_topic_partition_list_copy(list);
+	q->wake_fd = wake_fd;
+	q->answer = sb_xcalloc(((size_t)list->cnt + 1) * sizeof(*q->answer));
+	q->has_thread = a->n_dropped < KAFKA_ASKS_DROPPED && pthread_create(&q->thread, NULL, ask, q) == 0;
+	if (!q->has_thread) {
+		q->err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+		atomic_store(&q->done, true);
+	}
+	a->now = q;
 }
 
 bool kafka_ask_done(struct kafka_ask *a)
 {
-	if (!a->out || !atomic_load_explicit(&a->done, memory_order_acquire))
+	struct kafka_question *q = a->now;
+
+	if (!q || !atomic_load_explicit(&q->done, memory_order_acquire))
 		return false;
-	pthread_join(a->thread, NULL);
-	a->out = false;
+	join(q);
+	atomic_store(&q->done, false); /* told */
 	return true;
 }
 
-void kafka_ask_free(struct kafka_ask *a)
+void kafka_ask_drop(struct kafka_ask *a)
 {
-	if (a->out)
-		pthread_join(a->thread, NULL);
-	if (a->list)
-		rd_kafka_topic_partition_list_destroy(a->list);
-	free(a->answer);
+	struct kafka_question *q = a->now;
+
+	reap(a);
+	a->now = NULL;
+	if (!q)
+		return;
+	if (!q->has_thread) {
+		question_free(q);
+		return;
+	}
+	atomic_store(&q->dropped, true);
+	q->next = a->dropped;
+	a->dropped = q;
+	a->n_dropped++;
+}
+
+bool kafka_ask_idle(struct kafka_ask *a)
+{
+	reap(a);
+	return !a->dropped && (!a->now || !a->now->has_thread);
+}
+
+void kafka_ask_wait(struct kafka_ask *a)
+{
+	kafka_ask_drop(a);
+	for (struct kafka_question *q = a->dropped, *next; q; q = next) {
+		next = q->next;
+		question_free(q);
+	}
 	*a = (struct kafka_ask){ 0 };
 }
 

@@ -49,20 +49,36 @@ struct kafka_asked {
 /* The offset to begin at; -1: the partition must not be read. *ret_lost: records that are gone, unread. Pure. */
 int64_t kafka_begin_at(const struct kafka_asked *a, enum kafka_from from, enum kafka_out_of_range policy, uint64_t *ret_lost);
 
-struct kafka_ask {
+/*
+ * One question at a time; a thread of its own waits for the answer. What is dropped meanwhile is not waited for: its thread ends when
+ * the broker, or its patience, lets it. With KAFKA_ASKS_DROPPED such threads about, a question is not put, and answered with an error.
+ */
+#define KAFKA_ASKS_DROPPED 4
+
+struct kafka_question {
 	pthread_t thread;
+	bool has_thread;
 	rd_kafka_t *rk;
-	rd_kafka_topic_partition_list_t *list; /* ours */
-	struct kafka_asked *answer;            /* one for each */
-	rd_kafka_resp_err_t err;               /* also when nobody could tell where to begin */
+	rd_kafka_topic_partition_list_t *list;
+	struct kafka_asked *answer; /* one for each */
+	rd_kafka_resp_err_t err;    /* also when nobody could tell where to begin */
 	int wake_fd;
-	bool out;
-	atomic_bool done;
+	atomic_bool done, dropped;
+	struct kafka_question *next;
 };
 
+struct kafka_ask {
+	struct kafka_question *now;     /* NULL: nothing is asked */
+	struct kafka_question *dropped; /* whose threads are not known to have ended */
+	unsigned n_dropped;
+};
+
+/* The one before must be dropped. */
 void kafka_ask(struct kafka_ask *a, rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *list, int wake_fd);
-bool kafka_ask_done(struct kafka_ask *a); /* once; then list and answer may be read */
-void kafka_ask_free(struct kafka_ask *a); /* waits for the thread, if there is one */
+bool kafka_ask_done(struct kafka_ask *a);  /* once for each question; then a->now has the answer, until it is dropped */
+void kafka_ask_drop(struct kafka_ask *a);  /* nobody wants to know any more; does not wait */
+bool kafka_ask_idle(struct kafka_ask *a);  /* no thread is about */
+void kafka_ask_wait(struct kafka_ask *a);  /* drops, and waits for all threads */
 
 /* ------------------------------------------------------------------------------------------------ who we are */
 

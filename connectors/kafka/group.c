@@ -80,35 +80,44 @@ static void rest_stopped(struct kafka_source *k)
 
 void kafka_on_answer(struct kafka_source *k)
 {
-	rd_kafka_topic_partition_list_t *list = k->ask.list;
+	struct kafka_question *q = k->ask.now;
+	rd_kafka_topic_partition_list_t *list = q->list;
 
-	if (k->ask.err) {
-		kafka_note_error(k, rd_kafka_err2str(k->ask.err));
+	if (q->err) {
+		kafka_note_error(k, rd_kafka_err2str(q->err));
 		k->ask_ns = kafka_now_ns(k) + SB_NS_PER_S;
 		return;
 	}
 	for (int i = 0; i < list->cnt; i++)
-		begin_part(k, &list->elems[i], &k->ask.answer[i]);
+		begin_part(k, &list->elems[i], &q->answer[i]);
 	assign(k, list);
 	rest_stopped(k);
-	kafka_ask_free(&k->ask);
+	kafka_ask_drop(&k->ask);
 	kafka_again(k);
 }
 
 void kafka_ask_again(struct kafka_source *k)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(k->ask.list);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(k->ask.now->list);
 
 	k->ask_ns = 0;
-	kafka_ask_free(&k->ask);
+	kafka_ask_drop(&k->ask);
 	kafka_ask(&k->ask, k->rk, list, k->wake_fd);
 	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void kafka_ask_no_more(struct kafka_source *k)
+{
+	k->ask_ns = 0;
+	if (k->ask.now)
+		assign(k, k->ask.now->list);
+	kafka_ask_drop(&k->ask);
 }
 
 static void on_assigned(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
 {
 	k->counts.rebalances++;
-	kafka_ask_free(&k->ask);
+	kafka_ask_drop(&k->ask);
 	if (list->cnt == 0 || k->life != RUNNING || k->failed) /* whoever leaves takes it, and does not read it */
 		assign(k, list);
 	else
@@ -147,7 +156,7 @@ static void on_revoked(struct kafka_source *k, const rd_kafka_topic_partition_li
 	const struct kafka_source_conf *c = k->source->conf;
 
 	k->counts.rebalances++;
-	kafka_ask_free(&k->ask); /* what was being assigned is not any more */
+	kafka_ask_drop(&k->ask); /* what was being assigned is not any more */
 	k->ask_ns = 0;
 	if (rd_kafka_assignment_lost(k->rk)) {
 		drop_parts(k, list);
@@ -204,6 +213,7 @@ void kafka_fail(struct kafka_source *k, const char *why)
 	kafka_note_error(k, why);
 	k->failed = true;
 	k->ask_ns = 0;
+	kafka_ask_drop(&k->ask);
 	sb_log(SB_LOG_ERROR, "the consumer has failed for good: the source reads no more", KS("source", k->source->name), KS("why", k->last_error));
 	for (size_t i = 0; i < k->n_parts; i++)
 		if (k->part[i])

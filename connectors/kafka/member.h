@@ -95,6 +95,7 @@ void kafka_on_committed(struct kafka_source *k, rd_kafka_event_t *ev);
 void kafka_listen(struct kafka_source *k);        /* everything that the main queue has */
 void kafka_on_answer(struct kafka_source *k);     /* kafka_ask_done() said so */
 void kafka_ask_again(struct kafka_source *k);
+void kafka_ask_no_more(struct kafka_source *k);   /* whoever leaves takes what it was given, and does not read it */
 void kafka_drain_revoked(struct kafka_source *k); /* and give back what is drained */
 void kafka_check_fatal(struct kafka_source *k);   /* has it failed for good? Not every way to that is an event */
 void kafka_fail(struct kafka_source *k, const char *why);

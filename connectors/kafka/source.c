@@ -280,7 +280,7 @@ static void close_step(struct kafka_source *k)
 	}
 	if (k->life == COMMITTING)
 		try_to_leave(k, now);
-	if (k->life == LEAVING && !k->ask.out && (rd_kafka_consumer_closed(k->rk) || now >= k->leave_ns))
+	if (k->life == LEAVING && kafka_ask_idle(&k->ask) && (rd_kafka_consumer_closed(k->rk) || now >= k->leave_ns))
 		end_consumer(k);
 	if (k->life == ENDING && (k->kept || kafka_ended(&k->ender))) {
 		k->life = CLOSED;
@@ -295,7 +295,7 @@ static void close_step(struct kafka_source *k)
 static void turn(struct kafka_source *k)
 {
 	kafka_listen(k);
-	if (kafka_ask_done(&k->ask) && k->life == RUNNING && !k->failed)
+	if (kafka_ask_done(&k->ask))
 		kafka_on_answer(k);
 	read_parts(k);
 	kafka_drain_revoked(k);
@@ -448,6 +448,8 @@ static void kafka_close(struct sb_source *s)
 		return;
 	k->life = WAITING;
 	k->leave_ns = kafka_now_ns(k) + c->drain * SB_NS_PER_MS;
+	if (!k->failed)
+		kafka_ask_no_more(k);
 	kafka_again(k);
 }
 
@@ -457,7 +459,7 @@ static void kafka_free(struct sb_source *s)
 
 	if (!k->source)
 		return;
-	kafka_ask_free(&k->ask);
+	kafka_ask_wait(&k->ask);
 	if (k->queue)
 		end_consumer(k);
 	kafka_end_wait(&k->ender);
