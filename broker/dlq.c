@@ -30,6 +30,7 @@ struct dlq_call {
 		struct sb_slice id, event, input;
 		uint64_t generation;
 		const char *bus, *origin, *rule, *target; /* interned */
+		bool unmade; /* its rule made no input of it: nothing has ever been sent */
 	} letter[REDRIVE_MAX];
 	size_t n_letters, refused;
 	unsigned left;
@@ -231,7 +232,7 @@ static int take_letter(void *arg, const struct sb_letter *l)
 	if (c->n_letters == REDRIVE_MAX)
 		return 1;
 	*x = (struct sb_letter_copy){ copy(r->id), copy(r->event), copy(r->input), r->generation, sb_name(r->bus), sb_name(r->origin),
-		sb_name(r->rule), sb_name(r->target) };
+		sb_name(r->rule), sb_name(r->target), r->reason == SB_R_INVALID_JSON && r->attempts == 0 && r->input.n == 0 };
 	c->n_letters++;
 	c->next = l->rowid;
 	return 0;
@@ -326,6 +327,19 @@ static void redrive_stored(struct sb_intake_group *g, bool durable, const struct
 	go_back(r);
 }
 
+/*
+ * What could not even be read has no target to go to, and no rule can be asked: only its source knows how events are made of such bytes.
+ * And where a rule made no input, the bare event would be something that its target has never been sent.
+ */
+static int may_redrive(const struct sb_letter_copy *x, bool rematch, struct sb_err *err)
+{
+	if (!*x->target)
+		return sb_fail(err, SB_E_INVALID, "source '%.60s' could make no event of it: mend it and send it again, or purge it", x->origin);
+	if (x->unmade && !rematch)
+		return sb_fail(err, SB_E_INVALID, "rule '%.60s' made no input of it; --rematch asks today's rules", x->rule);
+	return 0;
+}
+
 static int offer_letter(struct redrive *r, struct sb_err *err)
 {
 	struct sb_letter_copy *x = &r->call->letter[r->index];
@@ -336,13 +350,15 @@ static int offer_letter(struct redrive *r, struct sb_err *err)
 	struct sb_refusal refusal;
 	struct sb_event *ev;
 
+	if (may_redrive(x, r->call->rematch, err) < 0)
+		return -1;
 	only.target = sb_map_get(&s->plan->targets, sb_slice_str(x->target));
 	if (!only.target && !r->call->rematch)
 		return sb_fail(err, SB_E_UNRESOLVED, "target '%s' is not configured any more; --rematch asks today's rules", x->target);
 	if (sb_intake_again(s, x->event, x->bus, x->origin, &ev, err) < 0)
 		return -1;
 	call = (struct sb_intake_call){ .ev = &ev, .n = 1, .extra = &extra, .only = r->call->rematch ? NULL : &only,
-		.done = redrive_stored, .arg = r };
+		.must_match = r->call->rematch, .done = redrive_stored, .arg = r };
 	if (sb_intake(s, &call, &refusal) == 0)
 		return 0;
 	sb_event_unref(ev);

@@ -335,6 +335,7 @@ static void make_deliveries(struct intake *in, struct sb_event *ev)
 
 		if (in->extra && in->extra->redrive_of.n)
 			dl->letter = sb_slice(pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
+		dl->letter_owed = (uint32_t)s->n_owed;
 		*in->tail = &dl->handover;
 		dl->handover.next = NULL;
 		in->tail = &dl->handover.next;
@@ -365,9 +366,13 @@ static int put_event(struct intake *in, struct sb_event *ev, struct sb_refusal *
 	return 0;
 }
 
-static int take_event(struct intake *in, struct sb_event *ev, const struct sb_intake_only *only, struct sb_refusal *r)
+static int take_event(struct intake *in, struct sb_event *ev, const struct sb_intake_call *call, struct sb_refusal *r)
 {
-	return owe_event(in->shard, ev, only, r) < 0 ? -1 : put_event(in, ev, r);
+	if (owe_event(in->shard, ev, call->only, r) < 0)
+		return -1;
+	if (call->must_match && in->shard->n_owed == 0)
+		return refuse(r, SB_REFUSE_INVALID, "no rule of today matches it");
+	return put_event(in, ev, r);
 }
 
 static int refuse_all(struct sb_refusal *r, size_t n, enum sb_refuse why, const char *msg)
@@ -382,7 +387,7 @@ static int take_events(struct intake *in, const struct sb_intake_call *call, str
 {
 	for (size_t i = 0; i < call->n; i++) {
 		refusal[i].why = SB_TAKEN;
-		if (take_event(in, call->ev[i], call->only, &refusal[i]) == 0)
+		if (take_event(in, call->ev[i], call, &refusal[i]) == 0)
 			continue;
 		for (size_t k = 0; k < call->n; k++)
 			if (k != i)

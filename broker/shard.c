@@ -14,10 +14,11 @@
 /* Outcomes that the disk has not taken yet. Beyond this no new attempts are begun, so that a stalled disk costs no memory. */
 #define STATE_BYTES_HOLD (32u << 20)
 
-/* A letter whose redrive was delivered, and where the RESULT that says so ends. */
+/* A delivery of a redrive that has ended, and where the RESULT or DEAD record that says so ends. */
 struct redriven {
-	struct sb_slice letter; /* pool memory */
+	struct sb_redrive_end what; /* its letter is pool memory */
 	size_t end;
+	bool told;
 };
 
 /* One turn's state records, and who must be told when they are durable. */
@@ -214,17 +215,18 @@ void sb_shard_frames_dead(struct sb_shard *s)
 	frames(s)->dead = true;
 }
 
-void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter)
+void sb_shard_frames_redriven(struct sb_shard *s, const struct sb_delivery *dl, bool died, size_t end)
 {
 	struct sb_shard_frames *f = frames(s);
-	char *copy = sb_pool_alloc(letter.n);
+	char *copy = sb_pool_alloc(dl->letter.n);
 
 	if (f->n_redriven == f->cap_redriven) {
 		f->cap_redriven = f->cap_redriven ? f->cap_redriven * 2 : 8;
 		f->redriven = sb_xrealloc(f->redriven, f->cap_redriven * sizeof(*f->redriven));
 	}
-	memcpy(copy, letter.p, letter.n);
-	f->redriven[f->n_redriven++] = (struct redriven){ sb_slice(copy, letter.n), f->append.frames.len };
+	memcpy(copy, dl->letter.p, dl->letter.n);
+	f->redriven[f->n_redriven++] = (struct redriven){ .end = end, .what = { .letter = sb_slice(copy, dl->letter.n),
+		.redrive = dl->handover.dno - dl->handover.ordinal, .owed = dl->letter_owed, .died = died } };
 }
 
 void sb_shard_frames_settle(struct sb_shard *s, struct sb_receipt *r)
@@ -307,7 +309,16 @@ static int store_dead(const struct sb_append *a, struct sb_deadletters *table, s
 	return r;
 }
 
-static int drop_redriven(const struct sb_shard_frames *f, struct sb_deadletters *table, struct sb_err *err)
+static int tell_ended(struct sb_deadletters *table, struct redriven *x, uint64_t seq, struct sb_err *err)
+{
+	if (x->told)
+		return 0; /* in a round before that had to wait for others */
+	x->what.seq = seq;
+	x->told = sb_deadletters_ended(table, &x->what, err) == 0;
+	return x->told ? 0 : -1;
+}
+
+static int tell_redriven(struct sb_shard_frames *f, struct sb_deadletters *table, struct sb_err *err)
 {
 	struct sb_frame_iter it = { .rest = sb_buf_slice(&f->append.frames), .seq = f->append.seq };
 	struct sb_frame frame;
@@ -315,7 +326,7 @@ static int drop_redriven(const struct sb_shard_frames *f, struct sb_deadletters 
 
 	for (size_t i = 0; i < f->n_redriven && sb_frame_next(&it, &frame) == 1;)
 		if ((size_t)(it.rest.p - f->append.frames.p) == f->redriven[i].end)
-			r |= sb_deadletters_delivered(table, f->redriven[i++].letter, frame.seq, err);
+			r |= tell_ended(table, &f->redriven[i++], frame.seq, err);
 	return r;
 }
 
@@ -339,7 +350,7 @@ static int tell_table(struct sb_shard_frames *f, struct sb_deadbox *box, struct 
 	failed = store_dead(&f->append, table, err) < 0;
 	if (failed && may_pass(err))
 		return -1;
-	failed |= drop_redriven(f, table, err) < 0; /* each tries: what fails is remembered by its number */
+	failed |= tell_redriven(f, table, err) < 0; /* each tries: what fails is remembered by its number */
 	if (failed && may_pass(err))
 		return -1;
 	SB_FAULT("deadbox.after_store");
@@ -409,7 +420,7 @@ static void frames_done(struct sb_mail *m)
 	if (a->status != SB_APPEND_DURABLE)
 		sb_append_drop_deliveries(a);
 	for (size_t i = 0; i < f->n_redriven; i++)
-		sb_pool_free((void *)f->redriven[i].letter.p);
+		sb_pool_free((void *)f->redriven[i].what.letter.p);
 	f->n_redriven = 0;
 	if (f->append.frames.cap > (4u << 20))
 		sb_buf_done(&f->append.frames);

@@ -111,6 +111,7 @@ struct sb_intake_call {
 	size_t n;
 	const struct sb_intake_extra *extra; /* NULL: none */
 	const struct sb_intake_only *only;
+	bool must_match;                     /* what would be owed to nobody is refused */
 	void (*done)(struct sb_intake_group *g, bool durable, const struct sb_refusal *why);
 	void *arg;                           /* comes back as g->arg */
 	uint64_t cookie;
@@ -139,7 +140,7 @@ void sb_intake_forget_owed(struct sb_shard *s, const struct sb_event *ev);
 struct sb_buf *sb_shard_frames_buf(struct sb_shard *s);
 /* This turn's records contain a DEAD record, or finish a redrive: told to the dead-letter thread once durable. */
 void sb_shard_frames_dead(struct sb_shard *s);
-void sb_shard_frames_redriven(struct sb_shard *s, struct sb_slice letter);
+void sb_shard_frames_redriven(struct sb_shard *s, const struct sb_delivery *dl, bool died, size_t end); /* end: of its record */
 /* A delivery for an EVENT record that was put into the turn's buffer. */
 void sb_shard_frames_owe(struct sb_shard *s, struct sb_handover *h);
 /* This turn's records hold the outcomes of this receipt: it is settled once they are durable. */

@@ -14,15 +14,17 @@ struct pending {
 	struct sb_err *err;
 };
 
-static int note_redrive(void *arg, struct sb_slice id, enum sb_redrive_state st)
+static int note_redrive(void *arg, const struct sb_recovered_redrive *r)
 {
 	struct pending *p = arg;
 
-	if (st == SB_REDRIVE_DELIVERED)
-		return sb_deadletters_delivered(p->table, id, 0, p->err);
-	if (st == SB_REDRIVE_PENDING) {
+	if (r->state == SB_REDRIVE_DELIVERED)
+		return sb_deadletters_delivered(p->table, r->letter, 0, p->err);
+	if (r->owed > 1 && r->left)
+		sb_deadletters_expect(p->table, r->first_dno, r->left, r->state == SB_REDRIVE_DEAD);
+	if (r->state == SB_REDRIVE_PENDING) {
 		p->id = sb_xrealloc(p->id, (p->n + 1) * sizeof(*p->id));
-		p->id[p->n++] = id;
+		p->id[p->n++] = r->letter;
 	}
 	return 0;
 }

@@ -44,7 +44,7 @@ static void env_delivered(void *arg, struct sb_dispatch *d, struct sb_delivery *
 	if (dl->ticket)
 		sb_receipt_delivered(dl);
 	if (dl->letter.n)
-		sb_shard_frames_redriven(slot->home, dl->letter);
+		sb_shard_frames_redriven(slot->home, dl, false, sb_shard_frames_buf(slot->home)->len);
 }
 
 static void env_stuck(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, enum sb_stuck why)
@@ -174,7 +174,8 @@ static bool env_dead(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, c
 	struct sb_target_slot *slot = arg;
 	struct sb_dead_record rec;
 	struct sb_buf *out;
-	size_t before;
+	size_t before, end;
+	bool bad;
 
 	(void)d;
 	SB_ASSERT(dl->ev);
@@ -184,12 +185,16 @@ static bool env_dead(void *arg, struct sb_dispatch *d, struct sb_delivery *dl, c
 		return false;
 	out = sb_shard_frames_buf(slot->home);
 	before = out->len;
-	if (sb_record_dead(out, &rec) < 0 || (rec.forwarded && forward_letter(slot, dl, &rec) < 0)) {
+	bad = sb_record_dead(out, &rec) < 0;
+	end = out->len;
+	if (bad || (rec.forwarded && forward_letter(slot, dl, &rec) < 0)) {
 		out->len = before; /* the turn's append is full: the next one has room */
 		return false;
 	}
 	sb_shard_frames_dead(slot->home);
 	sample(slot, dl, "dead", why->reason);
+	if (dl->letter.n)
+		sb_shard_frames_redriven(slot->home, dl, !rec.forwarded, end);
 	return true;
 }
 

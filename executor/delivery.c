@@ -91,6 +91,7 @@ struct sb_delivery *sb_delivery_from_item(struct sb_dispatch *d, struct sb_backl
 	dl->handover.at = it->at;
 	dl->handover.route = it->route;
 	dl->letter = it->letter;
+	dl->letter_owed = it->letter_owed;
 	sb_delivery_recharge(dl);
 	return dl;
 }

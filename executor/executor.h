@@ -86,6 +86,7 @@ struct sb_delivery {
 	struct sb_event *ev;         /* NULL while the payload is not in memory */
 	struct sb_slice input;       /* n 0: the event's bare form. Pool memory, ours */
 	struct sb_slice letter;      /* redrive of this dead letter; pool memory, ours */
+	uint32_t letter_owed;        /* how many deliveries that redrive made; this is one of them */
 	uint64_t received_ms;
 	uint64_t first_attempt_ms, last_attempt_ms;
 	uint64_t started_ns;         /* of the attempt in flight */

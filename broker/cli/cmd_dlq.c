@@ -150,7 +150,8 @@ const struct sb_cli_verb sb_cmd_dlq = {
 	.options = options,
 	.details = "A redrive is a new delivery with fresh retries and the recorded input. The letter is marked, goes "
 		   "when it\n"
-		   "is delivered, and comes back with its history when it is not. Reading needs no running daemon.\n\n"
+		   "is delivered, and comes back with its history when it is not; with --rematch, when all that today's rules owe is.\n"
+		   "Reading needs no running daemon.\n\n"
 		   "  signalbox dlq list --target invoice --newer-than 1h\n"
 		   "  signalbox dlq redrive --target invoice --dry-run\n"
 		   "  signalbox dlq redrive --target invoice --rate 50/s\n"

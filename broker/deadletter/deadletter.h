@@ -37,9 +37,9 @@ void sb_deadletters_close(struct sb_deadletters *d);
 
 /*
  * Store several in one transaction; seq[i] is the journal's number of rec[i]. Already there: nothing happens. A record
- * with `redrive_of` gives that letter one more life under its old id. A forwarded one is not stored, and the letter whose
- * redrive it was goes: its new life is the dead-letter target's. Records must come in the order of the journal: one that is
- * overtaken would not be sent again after a crash.
+ * with `redrive_of` gives that letter one more life under its old id; when another delivery of the same redrive, or a later
+ * redrive, was first, it is a letter of its own. A forwarded one is not stored: its new life is the dead-letter target's.
+ * Records must come in the order of the journal: one that is overtaken would not be sent again after a crash.
  */
 int sb_deadletters_store(struct sb_deadletters *d, const struct sb_dead_record *rec, const uint64_t *seq, size_t n,
 	struct sb_err *err);
@@ -88,6 +88,20 @@ int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct 
  * as stored from now on like that of a DEAD record, in the same order; 0: what a restart found, which counts it itself.
  */
 int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err);
+/*
+ * One delivery of a redrive has ended. Today's rules may have owed several: the letter goes with the last of them, and not at all
+ * when one has died, which is a life of the letter (sb_deadletters_store). Each is told once; one that failed (-1) may be told again.
+ */
+struct sb_redrive_end {
+	struct sb_slice letter;
+	uint64_t redrive; /* number of its first delivery: which redrive it is */
+	uint32_t owed;    /* deliveries that it made */
+	bool died;        /* its DEAD record is stored; else delivered, or passed on */
+	uint64_t seq;     /* of its record */
+};
+int sb_deadletters_ended(struct sb_deadletters *d, const struct sb_redrive_end *e, struct sb_err *err);
+/* After recovery: so many deliveries of this redrive are still to come; died: one of the others has. */
+void sb_deadletters_expect(struct sb_deadletters *d, uint64_t redrive, uint32_t left, bool died);
 /* After recovery: every `redriving` letter that is not in the given list goes back to dead. */
 int sb_deadletters_reconcile(struct sb_deadletters *d, const struct sb_slice *pending, size_t n, struct sb_err *err);
 int sb_deadletters_purge(struct sb_deadletters *d, const struct sb_letter_filter *f, uint64_t *ret_n, struct sb_err *err);

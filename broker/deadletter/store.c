@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "table.h"
 
+#include <stdlib.h>
+
 #include "broker/base/json.h"
 #include "broker/base/map.h"
 
@@ -14,6 +16,10 @@
  *                        ^  ^ unclaim, reconcile   │
  *                        │  └──────────────────────┤
  *                        └─────────────────────────┘ DEAD with redrive_of: life + 1, the one before goes into history
+ *
+ * A redrive by today's rules may make several deliveries. "delivered" is then the last of them, with none that died; the first
+ * that dies is the letter's next life, every further one a letter of its own. How many are left is only in memory: a restart
+ * counts them from the journal (sb_deadletters_expect).
  */
 
 static void bind_text(sqlite3_stmt *s, int i, struct sb_slice t)
@@ -91,18 +97,39 @@ static void bind_life(struct sb_deadletters *d, sqlite3_stmt *s, struct sb_slice
 
 /* ------------------------------------------------------------------------------------------------ storing */
 
-/* 1: there is such a letter; 0: none; -1: error. */
-static int letter_exists(struct sb_deadletters *d, struct sb_slice id, struct sb_err *err)
+/* "receipt.ordinal": the number of the first delivery of a record's redrive. */
+static uint64_t first_of(const struct sb_dead_record *r)
 {
-	sqlite3_stmt *s = letters_stmt(d, STMT_SEQ_OF);
-	int r;
+	uint64_t ordinal = 0;
+	size_t i = r->id.n;
 
-	bind_text(s, 1, id);
-	r = sqlite3_step(s);
-	if (r != SQLITE_ROW && r != SQLITE_DONE)
+	while (i && r->id.p[i - 1] != '.')
+		i--;
+	for (; i < r->id.n && r->id.p[i] >= '0' && r->id.p[i] <= '9' && ordinal < UINT32_MAX; i++)
+		ordinal = ordinal * 10 + (uint64_t)(r->id.p[i] - '0');
+	return r->dno > ordinal ? r->dno - ordinal : 0;
+}
+
+/*
+ * Is this the next life of its letter? 1: yes; 0: it is gone, or has one already of the same redrive or of a later one; -1: error. The
+ * numbers of deliveries only grow.
+ */
+static int is_next_life(struct sb_deadletters *d, const struct sb_dead_record *r, struct sb_err *err)
+{
+	sqlite3_stmt *s = letters_stmt(d, STMT_DNO_OF);
+	uint64_t dno = 0;
+	int got;
+
+	bind_text(s, 1, r->redrive_of);
+	got = sqlite3_step(s);
+	if (got == SQLITE_ROW)
+		dno = (uint64_t)sqlite3_column_int64(s, 0);
+	else if (got != SQLITE_DONE)
 		letters_fail(d, err, "look up");
 	sqlite3_reset(s);
-	return r == SQLITE_ROW ? 1 : r == SQLITE_DONE ? 0 : -1;
+	if (got != SQLITE_ROW)
+		return got == SQLITE_DONE ? 0 : -1;
+	return dno < first_of(r) || dno == r->dno; /* itself: said again, which changes nothing */
 }
 
 static int run_with_id(struct sb_deadletters *d, enum letter_stmt which, struct sb_slice id, struct sb_err *err)
@@ -113,21 +140,15 @@ static int run_with_id(struct sb_deadletters *d, enum letter_stmt which, struct 
 	return letters_run(d, s, err, "change");
 }
 
-/* A letter whose redrive died for a target that passes its dead letters on: it lives there now. */
-static int store_forwarded(struct sb_deadletters *d, const struct sb_dead_record *r, struct sb_err *err)
-{
-	return r->redrive_of.n ? run_with_id(d, STMT_DELIVERED, r->redrive_of, err) : 0;
-}
-
 static int store_one(struct sb_deadletters *d, const struct sb_dead_record *r, uint64_t seq, struct sb_err *err)
 {
 	int again = 0;
 	sqlite3_stmt *s;
 
 	if (r->forwarded)
-		return store_forwarded(d, r, err);
+		return 0;
 	if (r->redrive_of.n)
-		again = letter_exists(d, r->redrive_of, err);
+		again = is_next_life(d, r, err);
 	if (again < 0)
 		return -1;
 	s = letters_stmt(d, again ? STMT_AGAIN : STMT_INSERT);
@@ -203,11 +224,12 @@ int sb_deadletters_unclaim(struct sb_deadletters *d, struct sb_slice id, struct 
 	return change(d, STMT_UNCLAIM, id, &changed, err);
 }
 
-static int drop_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
+/* One letter less, or none (id.n 0), and everything up to seq is known here. */
+static int drop_up_to(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
 {
 	if (letters_begin(d, err) < 0)
 		return -1;
-	if (run_with_id(d, STMT_DELIVERED, id, err) < 0 || set_last_seq(d, seq, err) < 0)
+	if ((id.n && run_with_id(d, STMT_DELIVERED, id, err) < 0) || set_last_seq(d, seq, err) < 0)
 		return letters_rollback(d);
 	return letters_commit(d, err);
 }
@@ -215,11 +237,56 @@ static int drop_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t
 int sb_deadletters_delivered(struct sb_deadletters *d, struct sb_slice id, uint64_t seq, struct sb_err *err)
 {
 	said_again(d, seq);
-	if (drop_delivered(d, id, seq, err) == 0)
+	if (drop_up_to(d, id, seq, err) == 0)
 		return 0;
 	if (seq)
 		d->first_failed = SB_MIN(d->first_failed, seq);
 	return -1;
+}
+
+static struct sb_slice share_key(const struct letter_share *s)
+{
+	return sb_slice((const char *)&s->redrive, sizeof(s->redrive));
+}
+
+static struct letter_share *share_of(struct sb_deadletters *d, uint64_t redrive, uint32_t owed)
+{
+	struct letter_share probe = { .redrive = redrive }, *s = sb_map_get(&d->shares, share_key(&probe));
+
+	if (s)
+		return s;
+	s = sb_xcalloc(sizeof(*s));
+	*s = (struct letter_share){ .redrive = redrive, .left = owed };
+	sb_map_put(&d->shares, share_key(s), s);
+	return s;
+}
+
+void letters_forget_shares(struct sb_deadletters *d)
+{
+	sb_map_each (&d->shares, it)
+		free(it->value);
+	sb_map_done(&d->shares);
+}
+
+void sb_deadletters_expect(struct sb_deadletters *d, uint64_t redrive, uint32_t left, bool died)
+{
+	share_of(d, redrive, left)->died = died;
+}
+
+int sb_deadletters_ended(struct sb_deadletters *d, const struct sb_redrive_end *e, struct sb_err *err)
+{
+	struct letter_share *s = e->owed > 1 ? share_of(d, e->redrive, e->owed) : NULL;
+	bool last = !s || s->left <= 1, died = e->died || (s && s->died);
+
+	if (!e->died && sb_deadletters_delivered(d, last && !died ? e->letter : SB_SLICE(""), e->seq, err) < 0)
+		return -1;
+	if (!s)
+		return 0;
+	s->died = died;
+	s->left--;
+	if (last)
+		free(sb_map_del(&d->shares, share_key(s)));
+	return 0;
 }
 
 /* The ids of letters marked as redriving that nobody is redriving, one NUL-terminated text behind the other. */

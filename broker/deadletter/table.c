@@ -64,7 +64,7 @@ static const char *const sql[STMT_COUNT_] = {
 		" history = json_insert(CASE WHEN json_array_length(history) < " TO_TEXT(LETTER_HISTORY)
 		" THEN history ELSE json_remove(history, '$[0]') END, '$[#]', " PAST_LIFE ")"
 		" WHERE id = ?1 AND seq < " PARAM_SEQ,
-	[STMT_SEQ_OF] = "SELECT seq FROM letter WHERE id = ?1",
+	[STMT_DNO_OF] = "SELECT dno FROM letter WHERE id = ?1",
 	[STMT_SET_SEQ] = "UPDATE totals SET last_seq = max(last_seq, ?1)",
 	[STMT_CLAIM] = "UPDATE letter SET state = 1 WHERE id = ?1 AND state = 0",
 	[STMT_UNCLAIM] = "UPDATE letter SET state = 0 WHERE id = ?1 AND state = 1",
@@ -253,6 +253,7 @@ void sb_deadletters_close(struct sb_deadletters *d)
 		sqlite3_finalize(d->stmt[i]);
 	sqlite3_close(d->db);
 	sb_buf_done(&d->scratch);
+	letters_forget_shares(d);
 	free(d);
 }
 

@@ -6,12 +6,13 @@
 #include <stdatomic.h>
 
 #include "broker/base/buf.h"
+#include "broker/base/map.h"
 #include "broker/deadletter/deadletter.h"
 
 /* The open table, as this room sees it: the connection, its fixed statements, and the totals that any thread may read. */
 enum letter_stmt {
 	STMT_BEGIN, STMT_COMMIT, STMT_ROLLBACK,
-	STMT_INSERT, STMT_AGAIN, STMT_SEQ_OF, STMT_SET_SEQ,
+	STMT_INSERT, STMT_AGAIN, STMT_DNO_OF, STMT_SET_SEQ,
 	STMT_CLAIM, STMT_UNCLAIM, STMT_DELIVERED, STMT_REDRIVING,
 	STMT_EXPIRE, STMT_TOTALS, STMT_SHRINK,
 	STMT_COUNT_
@@ -25,7 +26,15 @@ struct sb_deadletters {
 	uint64_t last_seq;
 	uint64_t first_failed; /* lowest number that could not be stored and was not said again; UINT64_MAX: none */
 	struct sb_buf scratch;
+	struct sb_map shares; /* redrive -> struct letter_share *, of redrives with several deliveries, until the last has ended */
 };
+
+struct letter_share {
+	uint64_t redrive;
+	uint32_t left;
+	bool died;
+};
+void letters_forget_shares(struct sb_deadletters *d);
 
 /* What a row costs beside its texts and bytes; counted against max_bytes. */
 #define LETTER_OVERHEAD 256

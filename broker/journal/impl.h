@@ -13,7 +13,8 @@
  */
 struct sb_redrive {
 	struct sb_slice letter;
-	uint64_t dno;
+	uint64_t dno;  /* of its first delivery */
+	uint32_t owed;
 };
 
 #define SB_READ_TURN (4u << 20) /* bytes a read looks at before others get their turn */

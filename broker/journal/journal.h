@@ -126,10 +126,16 @@ const struct sb_recovered_attempt *sb_recovery_attempt(const struct sb_recovery 
 /* DEAD records with a sequence number above `after`, oldest first: the table may not have them yet. */
 int sb_recovery_dead(struct sb_journal *j, uint64_t after, int (*fn)(void *arg, const struct sb_dead_record *d, uint64_t seq),
 	void *arg, struct sb_err *err);
-/* Redrives found: their dead letter's id, and whether the delivery is outstanding, delivered, or dead again. */
+/* Redrives found: what they owe of a dead letter is outstanding, or all delivered (or passed on), or some of it is dead again. */
 enum sb_redrive_state { SB_REDRIVE_PENDING, SB_REDRIVE_DELIVERED, SB_REDRIVE_DEAD };
-int sb_recovery_redrives(struct sb_journal *j, int (*fn)(void *arg, struct sb_slice letter_id, enum sb_redrive_state st),
-	void *arg, struct sb_err *err);
+struct sb_recovered_redrive {
+	struct sb_slice letter; /* its id */
+	uint64_t first_dno;     /* the deliveries are [first_dno, first_dno + owed) */
+	uint32_t owed, left;    /* left: outstanding */
+	enum sb_redrive_state state;
+};
+int sb_recovery_redrives(struct sb_journal *j, int (*fn)(void *arg, const struct sb_recovered_redrive *r), void *arg,
+	struct sb_err *err);
 
 /*
  * Open and recover: the torn tail is cut, damage in the middle quarantined and counted, a file of an unknown version
@@ -164,6 +170,7 @@ struct sb_backlog_item {
 	char *input;              /* pool memory, moves to the receiver; NULL: the event's bare form */
 	uint32_t input_n;
 	struct sb_slice letter;   /* redrive of this dead letter (pool memory, moves); n 0: none */
+	uint32_t letter_owed;     /* how many deliveries that redrive made */
 };
 
 #define SB_READ_ITEMS 64

@@ -81,6 +81,7 @@ static int take_item(struct sb_journal_read *r, const struct sb_event_view *ev, 
 	}
 	if (ev->redrive_of.n)
 		it->letter = sb_slice(pool_copy(ev->redrive_of), ev->redrive_of.n);
+	it->letter_owed = ev->redrive_of.n ? ev->n_owed : 0;
 	r->n++;
 	return 0;
 }

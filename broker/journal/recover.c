@@ -56,7 +56,7 @@ static void note_redrive(struct recover *r, const struct sb_event_view *ev)
 		j->redrive = sb_xrealloc(j->redrive, r->cap_redrives * sizeof(*j->redrive));
 	}
 	j->redrive[j->n_redrives++] = (struct sb_redrive){
-		sb_slice(sb_xstrndup(ev->redrive_of.p, ev->redrive_of.n), ev->redrive_of.n), ev->first_dno };
+		sb_slice(sb_xstrndup(ev->redrive_of.p, ev->redrive_of.n), ev->redrive_of.n), ev->first_dno, ev->n_owed };
 }
 
 static struct sb_slice dno_key(const uint64_t *dno)
@@ -436,7 +436,7 @@ int sb_recovery_dead(struct sb_journal *j, uint64_t after, int (*fn)(void *arg, 
 }
 
 struct fates {
-	uint64_t *dno; /* of redrives that died again */
+	uint64_t *dno; /* of redrives that died again; not of those that were passed on */
 	size_t n, cap;
 };
 
@@ -445,7 +445,7 @@ static int note_fate(void *arg, const struct sb_frame_at *f)
 	struct fates *fates = arg;
 	struct sb_dead_record d;
 
-	if (f->type != SB_REC_DEAD || sb_dead_view(f->payload, &d) < 0 || d.redrive_of.n == 0)
+	if (f->type != SB_REC_DEAD || sb_dead_view(f->payload, &d) < 0 || d.redrive_of.n == 0 || d.forwarded)
 		return 0;
 	if (fates->n == fates->cap) {
 		fates->cap = fates->cap ? fates->cap * 2 : 64;
@@ -462,8 +462,21 @@ static int by_dno(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-int sb_recovery_redrives(struct sb_journal *j, int (*fn)(void *arg, struct sb_slice letter_id, enum sb_redrive_state st),
-	void *arg, struct sb_err *err)
+static struct sb_recovered_redrive fate_of(const struct sb_journal *j, const struct fates *fates, const struct sb_redrive *x)
+{
+	struct sb_recovered_redrive r = { .letter = x->letter, .first_dno = x->dno, .owed = x->owed };
+	bool died = false;
+
+	for (uint64_t dno = x->dno; dno < x->dno + x->owed; dno++) {
+		r.left += !sb_recovery_done(&j->recovery, dno);
+		died = died || (fates->n && bsearch(&dno, fates->dno, fates->n, sizeof(*fates->dno), by_dno));
+	}
+	r.state = died ? SB_REDRIVE_DEAD : r.left ? SB_REDRIVE_PENDING : SB_REDRIVE_DELIVERED;
+	return r;
+}
+
+int sb_recovery_redrives(struct sb_journal *j, int (*fn)(void *arg, const struct sb_recovered_redrive *r), void *arg,
+	struct sb_err *err)
 {
 	struct fates fates = { 0 };
 	int r = j->n_redrives ? each_frame(j, note_fate, &fates, err) : 0;
@@ -471,11 +484,9 @@ int sb_recovery_redrives(struct sb_journal *j, int (*fn)(void *arg, struct sb_sl
 	if (fates.n)
 		qsort(fates.dno, fates.n, sizeof(*fates.dno), by_dno);
 	for (size_t i = 0; i < j->n_redrives && r == 0; i++) {
-		const struct sb_redrive *x = &j->redrive[i];
-		bool done = sb_recovery_done(&j->recovery, x->dno);
-		bool dead = fates.n && bsearch(&x->dno, fates.dno, fates.n, sizeof(*fates.dno), by_dno);
+		struct sb_recovered_redrive found = fate_of(j, &fates, &j->redrive[i]);
 
-		r = fn(arg, x->letter, !done ? SB_REDRIVE_PENDING : dead ? SB_REDRIVE_DEAD : SB_REDRIVE_DELIVERED);
+		r = fn(arg, &found);
 	}
 	free(fates.dno);
 	return r;

@@ -190,7 +190,7 @@ static void note_redrive(struct sb_seg_state *seg, uint64_t n)
 		set_bit(seg->redrive, i);
 }
 
-/* Only the EVENT knows which letter was delivered: its file stays until the table has dropped the letter. */
+/* Only the EVENT knows which letter this ends, and how much it owed: its file stays until the table has heard of it. */
 static void hold_for_letter(struct sb_state *s, uint64_t dno, uint64_t seq)
 {
 	struct sb_seg_state *seg = segment_of(s, dno);
@@ -325,7 +325,10 @@ static int apply_dead(struct sb_state *s, uint64_t seq, struct sb_slice payload)
 	s->seg[s->n_segs - 1].last_letter = seq;
 	if (r.dno == 0)
 		return 0; /* invalid input was never accepted */
-	if (finish(s, r.dno) == 0 && r.route < s->n_routes)
+	if (finish(s, r.dno) < 0)
+		return 0;
+	hold_for_letter(s, r.dno, seq);
+	if (r.route < s->n_routes)
 		s->route[r.route].dead++;
 	return 0;
 }

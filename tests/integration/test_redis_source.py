@@ -152,6 +152,10 @@ class Reading(Case):
         said = "\n".join(letter["error"] for letter in letters)
         self.assertIn("expected a value, at byte 6", said)
         self.assertIn("no field `body`", said)
+        for how in ((), ("--rematch",)):  # no event: neither a target nor a rule can have it
+            refused = d.cli("dlq", "redrive", *how, "-o", "json", ok=(6,))
+            self.assertIn("source 'jobs' could make no event of it", json.loads(refused.stdout)["error"]["message"])
+        self.assertEqual([(l["state"], l["lives"]) for l in d.letters()], [("dead", 1)] * 2)
 
     def test_large_entries_and_one_that_is_too_large(self):
         r = self.server()

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What happens to a delivery that fails: retries, dead letters, redrive."""
+import json
 import unittest
 
 import harness
@@ -83,6 +84,129 @@ class Retry(unittest.TestCase):
         self.assertEqual(self.d.stop(), 0)
         self.assertEqual([l["id"] for l in self.d.letters()], [letter["id"]])
         self.assertEqual(self.d.audit()["dead_lettered"], 1)
+
+
+WAYS = ("first", "second", "third")
+
+
+class Rematch(unittest.TestCase):
+    """A redrive by today's rules owes three deliveries where there was one."""
+
+    def setUp(self):
+        self.d = self.enterContext(harness.Daemon())
+        config = harness.simple_config()
+        target = config["targets"].pop("record")
+        for name in WAYS:
+            function = {**target["function"], "env": {"RECORD": str(self.d.folder / f"{name}.jsonl"), "BROKEN": str(self.broken(name))}}
+            config["targets"][name] = {**target, "function": function}
+        self.d.write_config(config)
+        self.rules("first")
+        self.broken("first").touch()
+        self.d.start()
+        self.assertEqual(self.d.post(harness.order(1)).status, 202)
+        [self.letter] = harness.wait_for("the letter", self.d.letters)
+        self.broken("first").unlink()
+
+    def rules(self, *targets, **pattern):
+        self.d.write_rules({"rules": [{"name": "orders", "pattern": {"source": ["com.shop"], **pattern},
+                                       "targets": [{"target": t} for t in targets]}]})
+
+    def broken(self, name):
+        return self.d.folder / f"{name}.broken"
+
+    def delivered(self, name):
+        path = self.d.folder / f"{name}.jsonl"
+        return [r for r in map(json.loads, path.read_text().splitlines()) if r["ok"]] if path.exists() else []
+
+    def redrive(self):
+        self.rules(*WAYS)
+        self.d.cli("reload")
+        self.d.cli("dlq", "redrive", self.letter["id"], "--rematch")
+
+    def wait_settled(self):
+        for name in WAYS:
+            self.d.settle(name)
+
+    def test_the_letter_goes_with_the_last_delivery_over_a_crash_too(self):
+        self.rules(*WAYS)
+        self.d.cli("pause", "target", "second")
+        self.redrive()
+        harness.wait_for("two of three", lambda: self.delivered("first") and self.delivered("third"))
+        harness.wait_for("their results", lambda: self.d.target("first")["delivered"] == self.d.target("third")["delivered"] == 1)
+        for _ in range(2):
+            [letter] = self.d.letters()
+            self.assertEqual((letter["id"], letter["state"], letter["lives"]), (self.letter["id"], "redriving", 1))
+            self.d.kill()
+            self.d.start()
+        self.d.cli("resume", "target", "second")
+        harness.wait_for("the letter to go", lambda: not self.d.letters())
+        self.assertEqual([len(self.delivered(n)) for n in WAYS], [1, 1, 1])
+        self.assertEqual(self.d.audit()["in_flight"], 0)
+        self.d.kill()
+        self.d.start()
+        self.assertEqual(self.d.letters(), [])
+
+    def test_one_that_dies_brings_it_back_for_its_own_target(self):
+        self.broken("second").touch()
+        self.redrive()
+        self.wait_settled()
+        [letter] = harness.wait_for("the letter to be back", lambda: [l for l in self.d.letters() if l["state"] == "dead"])
+        self.assertEqual((letter["id"], letter["target"], letter["lives"]), (self.letter["id"], "second", 2))
+        self.assertEqual(self.d.cli_json("dlq", "show", letter["id"])["history"][0]["delivery_id"], self.letter["id"])
+        self.d.kill()
+        self.d.start()
+        self.assertEqual([(l["id"], l["lives"]) for l in self.d.letters()], [(letter["id"], 2)])
+        self.broken("second").unlink()
+        self.d.cli("dlq", "redrive", letter["id"])
+        harness.wait_for("the letter to go", lambda: not self.d.letters())
+        self.assertEqual([len(self.delivered(n)) for n in WAYS], [1, 1, 1])
+
+    def test_of_two_that_die_neither_is_lost(self):
+        for name in ("first", "third"):
+            self.broken(name).touch()
+        self.redrive()
+        self.wait_settled()
+        letters = harness.wait_for("two letters", lambda: len(self.d.letters()) == 2 and self.d.letters())
+        self.assertEqual(sorted(l["target"] for l in letters), ["first", "third"])
+        self.assertEqual(sorted(l["lives"] for l in letters), [1, 2])
+        for name in ("first", "third"):
+            self.broken(name).unlink()
+        self.d.cli("dlq", "redrive")
+        harness.wait_for("both to go", lambda: not self.d.letters())
+        self.assertEqual([len(self.delivered(n)) for n in WAYS], [1, 1, 1])
+
+    def test_what_no_rule_matches_stays(self):
+        self.rules("first", **{"detail-type": ["SomethingElse"]})
+        self.d.cli("reload")
+        refused = self.d.cli("dlq", "redrive", "--rematch", "-o", "json", ok=(6,))
+        self.assertIn("no rule of today matches", json.loads(refused.stdout)["error"]["message"])
+        [letter] = self.d.letters()
+        self.assertEqual((letter["id"], letter["state"], letter["lives"]), (self.letter["id"], "dead", 1))
+
+
+class Unmade(unittest.TestCase):
+    """The transformer makes more of an event than an input may have: nothing was ever sent."""
+
+    def rules(self, times):
+        template = "[" + ",".join(["<d>"] * times) + "]"
+        return {"rules": [{"name": "orders", "pattern": {"source": ["com.shop"]}, "targets": [
+            {"target": "record", "input_transformer": {"paths": {"d": "$.detail"}, "template": template}}]}]}
+
+    def test_a_redrive_does_not_send_the_bare_event(self):
+        d = self.enterContext(harness.Daemon(rules=self.rules(5))).start()
+        self.assertEqual(d.post(harness.order(1, x="x" * 600000)).status, 202)
+        [letter] = harness.wait_for("the letter", d.letters)
+        self.assertEqual((letter["error_code"], letter["attempts"]), ("INVALID_JSON", 0))
+        refused = d.cli("dlq", "redrive", "-o", "json", ok=(6,))
+        self.assertIn("--rematch", json.loads(refused.stdout)["error"]["message"])
+        d.cli("dlq", "redrive", "--rematch")  # the rule still makes too much: it comes back
+        harness.wait_for("its second death", lambda: [l["lives"] for l in d.letters()] == [2])
+        self.assertEqual(d.attempts(), [])
+        d.write_rules(self.rules(1))
+        d.cli("reload")
+        d.cli("dlq", "redrive", "--rematch")
+        harness.wait_for("the letter to go", lambda: not d.letters())
+        self.assertEqual(len(d.attempts()), 1)
 
 
 if __name__ == "__main__":

@@ -305,6 +305,14 @@ static void a_redrive_whose_letter_was_purged_makes_a_letter_of_its_own(void **s
 	sb_deadletters_close(d);
 }
 
+static void ended(struct sb_deadletters *d, const struct sb_redrive_end *e)
+{
+	struct sb_err err;
+
+	if (sb_deadletters_ended(d, e, &err) < 0)
+		fail_msg("ended: %s", err.msg);
+}
+
 static void a_forwarded_letter_is_not_stored_and_its_redriven_one_goes(void **state)
 {
 	struct sb_deadletters *d = open_table();
@@ -315,10 +323,144 @@ static void a_forwarded_letter_is_not_stored_and_its_redriven_one_goes(void **st
 	assert_true(claim(d, "a.0"));
 	r.forwarded = true;
 	store(d, &r, 9);
+	assert_all(d, "a.0");
+	assert_int_equal(last_seq(d), 9);
+	ended(d, &(struct sb_redrive_end){ .letter = SB_SLICE("a.0"), .redrive = 20, .owed = 1, .seq = 9 });
 	assert_all(d, "");
 	assert_int_equal(last_seq(d), 9);
 	assert_totals(d, 0, 0);
 	sb_deadletters_close(d);
+}
+
+/* A redrive by today's rules that makes three deliveries, numbers 20 to 22, ending in any order and way. */
+enum { OWED = 3, REDRIVE = 20 };
+
+static struct sb_dead_record share_dies(const char *id, unsigned ordinal)
+{
+	struct sb_dead_record r = next_life(id, id);
+
+	r.dno = REDRIVE + ordinal;
+	return r;
+}
+
+static void end_share(struct sb_deadletters *d, const char *id, unsigned ordinal, bool dies, uint64_t seq)
+{
+	struct sb_dead_record r = share_dies(id, ordinal);
+
+	if (dies)
+		store(d, &r, seq);
+	ended(d, &(struct sb_redrive_end){ .letter = SB_SLICE("a.0"), .redrive = REDRIVE, .owed = OWED, .died = dies, .seq = seq });
+}
+
+static void a_letter_goes_with_the_last_of_its_deliveries_or_comes_back(void **state)
+{
+	static const unsigned order[6][OWED] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+	static const char *const id[OWED] = { "r.0", "r.1", "r.2" };
+
+	for (unsigned dying = 0; dying < 1u << OWED; dying++)
+		for (unsigned o = 0; o < SB_LEN(order); o++) {
+			struct sb_deadletters *d = open_table();
+			char want[64] = "";
+			struct copy c;
+
+			store_id(d, "a.0", 1);
+			assert_true(claim(d, "a.0"));
+			for (unsigned i = 0; i < OWED; i++) {
+				unsigned k = order[o][i];
+				bool dies = dying >> k & 1;
+
+				if (i > 0 || dying == 0)
+					get(d, "a.0", &c), json_decref(c.json); /* it is there as long as anything is open */
+				if (dies) /* the first is its next life */
+					snprintf(want + strlen(want), sizeof(want) - strlen(want), "%s%s", want[0] ? " " : "",
+						want[0] ? id[k] : "a.0");
+				end_share(d, id[k], k, dies, 10 + i);
+				assert_int_equal(last_seq(d), 10 + i);
+			}
+			assert_all(d, want);
+			assert_totals(d, (uint64_t)__builtin_popcount(dying), 0);
+			assert_int_equal(d->shares.n, 0);
+			sb_deadletters_close(d);
+			clean(state);
+			scene(state);
+		}
+}
+
+static void a_restart_counts_what_is_left_of_a_redrive(void **state)
+{
+	for (unsigned died = 0; died < 2; died++) {
+		struct sb_deadletters *d = open_table();
+
+		store_id(d, "a.0", 1);
+		assert_true(claim(d, "a.0"));
+		end_share(d, "r.1", 1, died, 10);
+		sb_deadletters_close(d);
+		d = open_table();
+		sb_deadletters_expect(d, REDRIVE, 2, died);
+		end_share(d, "r.0", 0, false, 11);
+		assert_all(d, "a.0");
+		end_share(d, "r.2", 2, false, 12);
+		assert_all(d, died ? "a.0" : "");
+		assert_totals(d, died, 0);
+		assert_int_equal(d->shares.n, 0);
+		sb_deadletters_close(d);
+		clean(state);
+		scene(state);
+	}
+}
+
+/* The letter was redriven again while one delivery of the redrive before was still being tried. */
+static void what_dies_late_is_a_letter_of_its_own(void **state)
+{
+	struct sb_deadletters *d = open_table();
+	struct sb_dead_record later = next_life("s.0", "later");
+	struct copy c;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	assert_true(claim(d, "a.0"));
+	end_share(d, "r.0", 0, true, 10);
+	assert_true(claim(d, "a.0"));
+	later.dno = REDRIVE + OWED;
+	store(d, &later, 11);
+	end_share(d, "r.1", 1, true, 12);
+	assert_true(claim(d, "a.0"));
+	end_share(d, "r.2", 2, false, 13);
+	assert_all(d, "a.0 r.1");
+	assert_totals(d, 2, 1);
+	get(d, "a.0", &c);
+	assert_int_equal(c.lives, 3);
+	assert_string_equal(c.message, "later");
+	json_decref(c.json);
+	store(d, &later, 11); /* the journal says it again */
+	assert_totals(d, 2, 1);
+	sb_deadletters_close(d);
+}
+
+static void an_end_that_was_not_stored_is_told_again(void **state)
+{
+#ifdef SB_FAULTS
+	struct sb_deadletters *d = open_table();
+	const struct sb_redrive_end e = { .letter = SB_SLICE("a.0"), .redrive = REDRIVE, .owed = 2, .seq = 11 };
+	struct sb_err err;
+
+	(void)state;
+	store_id(d, "a.0", 1);
+	assert_true(claim(d, "a.0"));
+	ended(d, &(struct sb_redrive_end){ .letter = SB_SLICE("a.0"), .redrive = REDRIVE, .owed = 2, .seq = 10 });
+	assert_int_equal(sb_fault_arm("deadletter.commit:1:err"), 0);
+	assert_int_equal(sb_deadletters_ended(d, &e, &err), -1);
+	assert_int_equal(sb_fault_arm(""), 0);
+	assert_int_equal(last_seq(d), 10);
+	assert_all(d, "a.0");
+	ended(d, &e);
+	assert_int_equal(last_seq(d), 11);
+	assert_all(d, "");
+	sb_deadletters_close(d);
+#else
+	(void)state;
+	skip();
+#endif
 }
 
 static void after_a_restart_only_pending_redrives_stay_claimed(void **state)
@@ -360,6 +502,10 @@ int main(void)
 		SCENE(history_is_bounded_and_lives_count_on),
 		SCENE(a_redrive_whose_letter_was_purged_makes_a_letter_of_its_own),
 		SCENE(a_forwarded_letter_is_not_stored_and_its_redriven_one_goes),
+		SCENE(a_letter_goes_with_the_last_of_its_deliveries_or_comes_back),
+		SCENE(a_restart_counts_what_is_left_of_a_redrive),
+		SCENE(what_dies_late_is_a_letter_of_its_own),
+		SCENE(an_end_that_was_not_stored_is_told_again),
 		SCENE(after_a_restart_only_pending_redrives_stay_claimed),
 	};
 

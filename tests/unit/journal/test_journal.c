@@ -138,6 +138,17 @@ static uint64_t put_result(uint64_t dno, uint32_t route)
 	return a.seq;
 }
 
+static uint64_t put_dead(const struct sb_handover *h, bool forwarded)
+{
+	struct sb_append a = { .frames = SB_BUF(1 << 20), .state = true };
+
+	assert_int_equal(sb_record_dead(&a.frames, &(struct sb_dead_record){ .dno = h->dno, .route = h->route, .id = SB_SLICE("r.0"),
+		.event = SB_SLICE("{}"), .redrive_of = SB_SLICE("letter.0"), .forwarded = forwarded }), 0);
+	commit(&a);
+	sb_buf_done(&a.frames);
+	return a.seq;
+}
+
 static void reopen(void)
 {
 	sb_journal_close(t.j);
@@ -491,10 +502,12 @@ static void a_clean_end_leaves_its_counts(void **state)
 	assert_false(sb_recovery_done(sb_journal_recovery(t.j), h[0].dno));
 }
 
-static int is_delivered(void *arg, struct sb_slice letter, enum sb_redrive_state st)
+static int is_delivered(void *arg, const struct sb_recovered_redrive *r)
 {
-	assert_true(sb_slice_eq(letter, SB_SLICE("letter.0")));
-	assert_int_equal(st, SB_REDRIVE_DELIVERED);
+	assert_true(sb_slice_eq(r->letter, SB_SLICE("letter.0")));
+	assert_int_equal(r->state, SB_REDRIVE_DELIVERED);
+	assert_int_equal(r->owed, 1);
+	assert_int_equal(r->left, 0);
 	(*(unsigned *)arg)++;
 	return 0;
 }
@@ -509,6 +522,75 @@ static void fill_segment(void)
 		put_result(x[0].dno, x[0].route);
 		first = first ? first : x[0].at.segment;
 	} while (x[0].at.segment == first);
+}
+
+static int take_fate(void *arg, const struct sb_recovered_redrive *r)
+{
+	*(struct sb_recovered_redrive *)arg = *r;
+	return 0;
+}
+
+static void a_restart_knows_what_became_of_each_delivery_of_a_redrive(void **state)
+{
+	enum { OPEN, DELIVERED, DIED, PASSED_ON };
+	static const struct {
+		const char *what;
+		int end[3];
+		uint32_t left;
+		enum sb_redrive_state want;
+	} cases[] = {
+		{ "nothing has ended", { OPEN, OPEN, OPEN }, 3, SB_REDRIVE_PENDING },
+		{ "the first is delivered", { DELIVERED, OPEN, OPEN }, 2, SB_REDRIVE_PENDING },
+		{ "the last is open", { DELIVERED, DELIVERED, OPEN }, 1, SB_REDRIVE_PENDING },
+		{ "all are delivered", { DELIVERED, DELIVERED, DELIVERED }, 0, SB_REDRIVE_DELIVERED },
+		{ "the last has died", { DELIVERED, DELIVERED, DIED }, 0, SB_REDRIVE_DEAD },
+		{ "one has died, others are open", { OPEN, DIED, OPEN }, 2, SB_REDRIVE_DEAD },
+		{ "passed on is as good as delivered", { PASSED_ON, DELIVERED, PASSED_ON }, 0, SB_REDRIVE_DELIVERED },
+		{ "passed on, and one open", { PASSED_ON, OPEN, DELIVERED }, 1, SB_REDRIVE_PENDING },
+	};
+	struct sb_recovered_redrive got;
+	struct sb_handover h[3];
+	struct sb_err err;
+
+	(void)state;
+	for (size_t i = 0; i < SB_LEN(cases); i++) {
+		put_redrive("letter.0", "invoice", 3, h);
+		for (unsigned k = 0; k < 3; k++) {
+			if (cases[i].end[k] == DELIVERED)
+				put_result(h[k].dno, h[k].route);
+			else if (cases[i].end[k] != OPEN)
+				put_dead(&h[k], cases[i].end[k] == PASSED_ON);
+		}
+		reopen();
+		assert_int_equal(sb_recovery_redrives(t.j, take_fate, &got, &err), 0); /* the last one stays */
+		if (got.state != cases[i].want || got.left != cases[i].left || got.owed != 3 || got.first_dno != h[0].dno)
+			fail_msg("row %zu: %s: state %d, %u left", i, cases[i].what, (int)got.state, got.left);
+	}
+}
+
+static void a_letter_that_was_passed_on_holds_its_segment_too(void **state)
+{
+	struct sb_recovered_redrive got = { 0 };
+	struct sb_handover h[1];
+	struct sb_journal_stats s;
+	struct sb_err err;
+	uint64_t seq;
+
+	(void)state;
+	put_redrive("letter.0", "invoice", 1, h);
+	fill_segment();
+	seq = put_dead(h, true);
+	fill_segment();
+	sb_journal_released(t.j, seq - 1);
+	sb_journal_pump(t.j);
+	reopen();
+	assert_int_equal(sb_recovery_redrives(t.j, take_fate, &got, &err), 0);
+	assert_int_equal(got.owed, 1);
+	assert_int_equal(got.state, SB_REDRIVE_DELIVERED);
+	sb_journal_released(t.j, seq);
+	sb_journal_pump(t.j);
+	sb_journal_get_stats(t.j, &s);
+	assert_int_equal(s.segments, 1);
 }
 
 /* Only its EVENT names the letter: gone too early, a crash would bring the letter back although it was delivered. */
@@ -597,6 +679,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(dead_letters_hold_their_segment_until_the_table_has_them, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_clean_end_leaves_its_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_delivered_redrive_holds_its_segment_until_the_letter_is_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_restart_knows_what_became_of_each_delivery_of_a_redrive, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_letter_that_was_passed_on_holds_its_segment_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_tail_that_was_cut_anywhere_is_cut_back_to_whole_groups, setup, teardown),
 	};
 
