@@ -213,7 +213,7 @@ static void tell_group(struct asking *a, const struct rd_kafka_group_info *g)
 		sb_fail(&err, SB_E_REFUSED, "group `%s`: %s", a->q->group, rd_kafka_err2str(g->err));
 		sb_probe_wrong(a->probe, "group", &err);
 	} else if (g->member_cnt == 0) {
-		sb_probe_good(a->probe, "group `%s`: nobody is in it now", a->q->group);
+		sb_probe_good(a->probe, "group `%s`: no member of the classic protocol is in it now", a->q->group);
 	} else if (*g->protocol && !strstr(ours, g->protocol)) {
 		sb_fail(&err, SB_E_REFUSED, "group `%s`: its members share partitions by `%s`, we by `%s`", a->q->group, g->protocol, ours);
 		sb_hint(&err, "set `partition.assignment.strategy` to the same, or choose another group");
@@ -226,16 +226,17 @@ static void tell_group(struct asking *a, const struct rd_kafka_group_info *g)
 static void ask_group(struct asking *a)
 {
 	const struct rd_kafka_group_list *list = NULL;
+	const char *protocol = kafka_property(a->q->cluster, "group.protocol");
 	rd_kafka_resp_err_t rc;
 	struct sb_err err;
 
-	if (!a->q->group)
+	if (!a->q->group || (protocol && strcmp(protocol, "consumer") == 0)) /* whose members these questions do not see */
 		return;
 	rc = rd_kafka_list_groups(a->rk, a->q->group, &list, (int)sb_probe_left_ms(a->probe));
 	if (rc == RD_KAFKA_RESP_ERR_NO_ERROR && list->group_cnt == 1) {
 		tell_group(a, &list->groups[0]);
 	} else if (rc == RD_KAFKA_RESP_ERR_NO_ERROR) {
-		sb_probe_good(a->probe, "group `%s`: nobody is in it now", a->q->group);
+		sb_probe_good(a->probe, "group `%s`: no member of the classic protocol is in it now", a->q->group);
 	} else {
 		sb_fail(&err, SB_E_UNREACHABLE, "group `%s`: %s", a->q->group, rd_kafka_err2str(rc));
 		sb_probe_doubt(a->probe, "group", &err);

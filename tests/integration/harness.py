@@ -292,6 +292,11 @@ def resident_bytes(pid):
     return int(slurp(f"/proc/{pid}/statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes(pid):
+    """The most that has ever been resident."""
+    return 1024 * int(re.search(rb"VmHWM:\s+(\d+)", slurp(f"/proc/{pid}/status"))[1])
+
+
 def named(rows, name):
     """Finds a row by name in a list of objects, or a member in an object of objects."""
     return rows[name] if isinstance(rows, dict) else next(row for row in rows if row["name"] == name)

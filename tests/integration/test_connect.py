@@ -79,7 +79,7 @@ class Kafka(Asked):
         self.assertSaid(answer, "source", "in", "ok", "librdkafka " + ".".join(map(str, kafka.library_version())))
         self.assertSaid(answer, "source", "in", "ok", "`orders`: 12 partitions")
         self.assertSaid(answer, "source", "in", "ok", "`^ord`: 1 of them")
-        self.assertSaid(answer, "source", "in", "ok", "group `asked`: nobody")
+        self.assertSaid(answer, "source", "in", "ok", "group `asked`: no member")
         self.assertSaid(answer, "target", "k", "ok", "`routed`: 3 partitions")
         self.assertEqual(self.said(answer, "target", "out"), [])  # nothing to ask
         self.assertEqual(self.topics(), ["orders", "routed"])  # neither a topic of ours nor the one of positions

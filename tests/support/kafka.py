@@ -72,25 +72,30 @@ def download(folder):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def jars():
-    """The folder with the jars; one process downloads, others wait for it."""
-    for tool in ("java", "mvn", "kcat"):
-        if not shutil.which(tool):
-            raise unittest.SkipTest(f"{tool} is not installed: deploy/install-deps test")
-    folder = cache() / f"kafka-{VERSION}"
+def kept(name, wrong, fetch):
+    """A folder of the cache that holds what it should; one process fetches, others wait for it."""
+    folder = cache() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         failed = folder.with_suffix(".failed")
-        if wrong_jars(folder):
+        if wrong(folder):
             if failed.exists() and time.time() - failed.stat().st_mtime < RETRY_S:
                 raise unittest.SkipTest(failed.read_text())
             try:
-                download(folder)
+                fetch(folder)
             except unittest.SkipTest as why:
                 failed.write_text(str(why))
                 raise
     return folder
+
+
+def jars():
+    """The folder with the jars."""
+    for tool in ("java", "mvn", "kcat"):
+        if not shutil.which(tool):
+            raise unittest.SkipTest(f"{tool} is not installed: deploy/install-deps test")
+    return kept(f"kafka-{VERSION}", wrong_jars, download)
 
 
 # ------------------------------------------------------------------------------------------------ processes
