@@ -59,7 +59,7 @@ class Proof(unittest.TestCase):
         return {"version": 1, "data_dir": "./data", "listeners": {"main": {"address": "127.0.0.1:0"}}, "rules": "rules.d",
                 "sources": {"in": {"kafka": {"brokers": self.broker.brokers, "topics": ["in"], "group": "proof"}, "envelope": "raw",
                                    "source": "com.shop", "detail_type": "Order"}},
-                "targets": {"routed": topic("routed"), "ordered": topic("ordered", order_by="$.detail.key"), "refused": topic("refused"),
+                "targets": {"routed": topic("routed"), "ordered": topic("ordered", order_by="$.detail.key", lanes=256), "refused": topic("refused"),
                             "pool": {"function": function, "concurrency": 128, "timeout": "60s", "retry": RETRY, "dead_letter": "refused"}}}
 
     def publish(self):
