@@ -30,7 +30,7 @@ struct asking {
 struct ask {
 	struct asking *all;
 	void (*fn)(struct ask *a, const redisReply *r);
-	size_t i; /* which stream */
+	size_t i; /* which key */
 };
 
 static void wrong(struct asking *a, const char *key, struct sb_err *err)
@@ -91,7 +91,7 @@ static void on_info(struct ask *ask, const redisReply *r)
 static void on_type(struct ask *ask, const redisReply *r)
 {
 	struct asking *a = ask->all;
-	const char *stream = a->q->streams[ask->i];
+	const char *name = a->q->keys[ask->i], *kind = a->q->type;
 	struct sb_slice type = rds_text(r);
 	struct sb_err err;
 	char key[32];
@@ -99,14 +99,14 @@ static void on_type(struct ask *ask, const redisReply *r)
 	if (may_not(r))
 		return;
 	if (rds_is_error(r)) {
-		sb_fail(&err, SB_E_UNREACHABLE, "stream `%s`: %.*s", stream, SB_SLICE_ARG(type));
+		sb_fail(&err, SB_E_UNREACHABLE, "%s `%s`: %.*s", kind, name, SB_SLICE_ARG(type));
 		sb_probe_doubt(a->probe, stream_key(a, ask->i, key), &err);
 	} else if (sb_slice_eq_str(type, "none")) {
-		sb_probe_good(a->probe, "stream `%s` is not there yet: it is made when it is needed", stream);
-	} else if (sb_slice_eq_str(type, "stream")) {
-		sb_probe_good(a->probe, "stream `%s` is there", stream);
+		sb_probe_good(a->probe, "%s `%s` is not there yet: it is made when it is needed", kind, name);
+	} else if (sb_slice_eq_str(type, kind)) {
+		sb_probe_good(a->probe, "%s `%s` is there", kind, name);
 	} else {
-		sb_fail(&err, SB_E_KIND, "`%s` is no stream but a %.*s", stream, SB_SLICE_ARG(type));
+		sb_fail(&err, SB_E_KIND, "`%s` is no %s but a %.*s", name, kind, SB_SLICE_ARG(type));
 		sb_hint(&err, "choose another key");
 		wrong(a, stream_key(a, ask->i, key), &err);
 	}
@@ -127,7 +127,7 @@ static const redisReply *find_group(const redisReply *groups, const char *name)
 static void on_groups(struct ask *ask, const redisReply *r)
 {
 	struct asking *a = ask->all;
-	const char *stream = a->q->streams[ask->i];
+	const char *stream = a->q->keys[ask->i];
 	const redisReply *group = rds_is_array(r, 0) ? find_group(r, a->q->group) : NULL, *members, *pending;
 
 	if (rds_is_error(r))
@@ -180,10 +180,10 @@ static void on_up(void *arg)
 	struct asking *a = arg;
 
 	ask(a, on_info, 0, (const char *const[]){ "INFO", "server", NULL });
-	for (size_t i = 0; i < a->q->n_streams; i++) {
-		ask(a, on_type, i, (const char *const[]){ "TYPE", a->q->streams[i], NULL });
+	for (size_t i = 0; i < a->q->n_keys; i++) {
+		ask(a, on_type, i, (const char *const[]){ "TYPE", a->q->keys[i], NULL });
 		if (a->q->group)
-			ask(a, on_groups, i, (const char *const[]){ "XINFO", "GROUPS", a->q->streams[i] });
+			ask(a, on_groups, i, (const char *const[]){ "XINFO", "GROUPS", a->q->keys[i] });
 	}
 }
 

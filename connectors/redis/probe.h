@@ -8,9 +8,10 @@
 /* What a Redis is asked beyond whether it lets us in: only commands that read. */
 struct rds_question {
 	const struct rds_settings *at;
-	const char *const *streams;
-	size_t n_streams;
-	const char *key;   /* "streams": a list, or "stream" */
+	const char *type;  /* what the keys must be: "stream", "list" */
+	const char *const *keys;
+	size_t n_keys;
+	const char *key;   /* of the configuration that names them: "streams", an array, or "stream", "list" */
 	const char *group; /* NULL: none */
 	bool waitaof;      /* WAITAOF is needed: Redis 7.2 */
 };

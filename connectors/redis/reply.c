@@ -77,9 +77,14 @@ static void *make_integer(const redisReadTask *task, long long value)
 	return r;
 }
 
+/* The reader says what it would have been: a string, an array. */
 static void *make_nil(const redisReadTask *task)
 {
-	return make(task, 0);
+	redisReply *r = make(task, 0);
+
+	if (r)
+		r->type = REDIS_REPLY_NIL;
+	return r;
 }
 
 static void free_object(void *obj)

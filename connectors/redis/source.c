@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source: its configuration, and which of its streams this shard's instance reads. A stream belongs to one shard; the
- * instances of the others leave it alone.
+ * The source: its configuration, and which of its streams this shard's instance reads. A stream, a list, or all channels belong to one shard;
+ * the instances of the others leave them alone.
  */
 #include "redis.h"
 
 #include <stdlib.h>
 
+#include "channels.h"
+#include "feed.h"
 #include "probe.h"
-#include "stream.h"
 
 #define STREAMS_MAX 64
+#define CHANNELS_MAX 64
 
 struct rds_source {
 	struct sb_source *s;
 	struct sb_envelope_reader *envelope;
-	struct rds_stream *stream[STREAMS_MAX]; /* NULL: another shard's */
-	size_t n, closed;
+	struct rds_feed *feed[STREAMS_MAX]; /* NULL: another shard's */
+	struct rds_channels *channels;          /* NULL: another shard's, or it reads none */
+	size_t n;
 	bool closing, said_closed;
 };
 
@@ -28,15 +31,21 @@ static const struct sb_field window_fields[] = {
 	{ 0 },
 };
 
+static const char *const ends[] = { "right", "left", NULL };
+
 #define S struct rds_source_conf
 
 static const struct sb_field source_fields[] = {
 	RDS_SETTINGS_ROWS(S),
-	SB_F(STRS, S, streams, .required = true, .min = 1, .max = STREAMS_MAX, .doc = "The keys that are read."),
-	SB_F(STR, S, group, .required = true, .min = 1, .max = 255,
-		.doc = "Consumer group; made when it is not there. All daemons that share the work name the same."),
+	SB_F(STRS, S, streams, .min = 1, .max = STREAMS_MAX, .doc = "The streams that are read; or `list`, or `channels`."),
+	SB_F(STR, S, list, .min = 1, .max = 900, .doc = "A list that is read as a reliable queue."),
+	SB_F(ENUM, S, take, .names = ends, .dflt = "right", .doc = "The end of the list that elements are taken from."),
+	SB_F(STRS, S, channels, .min = 1, .max = CHANNELS_MAX,
+		.doc = "Channels that are subscribed to, at most once; a name with `*`, `?` or `[` is a pattern."),
+	SB_F(STR, S, group, .min = 1, .max = 255,
+		.doc = "Consumer group of streams, which need one; made when it is not there. All daemons that share the work name the same."),
 	SB_F(STR, S, consumer, .min = 1, .max = 128,
-		.doc = "Our name in the group; must be nobody else's. Absent: the host's name and a random part, kept in the journal."),
+		.doc = "Our name among the readers; must be nobody else's. Absent: the host's name and a random part, kept in the journal."),
 	SB_F(STR, S, from, .dflt = "beginning", .max = 64,
 		.doc = "Where a group that nobody has made yet begins: `beginning`, `new`, or behind an id."),
 	SB_F(STR, S, field, .min = 1, .max = 255,
@@ -56,10 +65,8 @@ static const struct sb_field source_fields[] = {
 
 #undef S
 
-static int source_check(struct sb_decode *d, const struct sb_node *at, void *conf)
+static int check_from(struct sb_decode *d, const struct sb_node *at, struct rds_source_conf *c)
 {
-	struct rds_source_conf *c = conf;
-	int rc = rds_settings_check(d, at, &c->at);
 	struct sb_err err;
 
 	if (strcmp(c->from, "new") == 0)
@@ -70,14 +77,87 @@ static int source_check(struct sb_decode *d, const struct sb_node *at, void *con
 		c->from_kind = RDS_FROM_ID;
 	else {
 		sb_fail(&err, SB_E_INVALID, "neither `beginning`, `new` nor the id of an entry");
-		rc = rds_complain(d, at, "from", &err);
+		return rds_complain(d, at, "from", &err);
 	}
-	for (size_t i = 0; i < c->streams.n; i++)
+	return 0;
+}
+
+static int check_twice(struct sb_decode *d, const struct sb_node *at, const char *key, const struct sb_strs *names)
+{
+	struct sb_err err;
+	int rc = 0;
+
+	for (size_t i = 0; i < names->n; i++)
 		for (size_t k = 0; k < i; k++)
-			if (strcmp(c->streams.v[i], c->streams.v[k]) == 0) {
-				sb_fail(&err, SB_E_DUPLICATE, "stream `%s` stands twice", c->streams.v[i]);
-				rc = rds_complain(d, at, "streams", &err);
+			if (strcmp(names->v[i], names->v[k]) == 0) {
+				sb_fail(&err, SB_E_DUPLICATE, "`%s` stands twice", names->v[i]);
+				rc = rds_complain(d, at, key, &err);
 			}
+	return rc;
+}
+
+/* Each kind has keys that the others have not. */
+static int check_foreign(struct sb_decode *d, const struct sb_node *at, const char *kind, const char *const *foreign)
+{
+	struct sb_err err;
+	int rc = 0;
+
+	for (; *foreign; foreign++) {
+		if (!sb_node_get(at, *foreign))
+			continue;
+		sb_fail(&err, SB_E_INVALID, "`%s` means nothing beside `%s`", *foreign, kind);
+		rc = rds_complain(d, at, *foreign, &err);
+	}
+	return rc;
+}
+
+/* Which of the three it is. */
+static int check_kind(struct sb_decode *d, const struct sb_node *at, const struct rds_source_conf *c)
+{
+	static const char *const of_list[] = { "group", "from", "field", NULL },
+				 *const of_channels[] = { "group", "from", "field", "take", "consumer", "window", "claim_after", "forget_after",
+					 "max_deliveries", NULL },
+				 *const of_streams[] = { "take", NULL };
+	unsigned kinds = (c->streams.n > 0) + (c->list != NULL) + (c->channels.n > 0);
+	struct sb_err err;
+
+	if (kinds != 1) {
+		sb_fail(&err, kinds ? SB_E_INVALID : SB_E_MISSING, "name one of `streams`, `list` and `channels`");
+		return rds_complain(d, at, "", &err);
+	}
+	if (c->list)
+		return check_foreign(d, at, "list", of_list);
+	if (c->channels.n)
+		return check_foreign(d, at, "channels", of_channels);
+	if (c->group)
+		return check_foreign(d, at, "streams", of_streams);
+	sb_fail(&err, SB_E_MISSING, "`streams` need a `group`");
+	return rds_complain(d, at, "", &err);
+}
+
+static void warn_of_channels(struct sb_decode *d, const struct sb_node *at)
+{
+	const struct sb_node *n = sb_node_get(at, "channels");
+	struct sb_err err;
+
+	sb_fail(&err, SB_E_INVALID, "at-most-once: what is published while the daemon is away, slow or paused is lost");
+	sb_hint(&err, "use `streams` where nothing may be lost");
+	err.at = n->at;
+	sb_node_path(n, err.path, sizeof(err.path));
+	sb_diag_warning(d->diags, &err);
+}
+
+static int source_check(struct sb_decode *d, const struct sb_node *at, void *conf)
+{
+	struct rds_source_conf *c = conf;
+	int rc = rds_settings_check(d, at, &c->at);
+
+	rc |= check_kind(d, at, c);
+	rc |= check_from(d, at, c);
+	rc |= check_twice(d, at, "streams", &c->streams);
+	rc |= check_twice(d, at, "channels", &c->channels);
+	if (rc == 0 && c->channels.n)
+		warn_of_channels(d, at);
 	return rc;
 }
 
@@ -89,17 +169,25 @@ static unsigned shard_of(const char *stream, unsigned n_shards)
 	return (unsigned)(u.b[14] << 8 | u.b[15]) % SB_MAX(n_shards, 1u);
 }
 
+static bool is_ours(const struct sb_source *s, const char *key)
+{
+	return shard_of(key, s->env->n_shards) == s->env->shard;
+}
+
 static int source_open(struct sb_source *s, struct sb_err *err)
 {
 	const struct rds_source_conf *c = s->conf;
 	struct rds_source *rs = s->state;
 
 	rs->s = s;
-	rs->n = c->streams.n;
+	rs->n = c->list ? 1 : c->streams.n;
 	rs->envelope = sb_envelope_new(s);
-	for (size_t i = 0; i < rs->n && s->env->base; i++)
-		if (shard_of(c->streams.v[i], s->env->n_shards) == s->env->shard &&
-			rds_stream_new(s, rs->envelope, (unsigned)i, &rs->stream[i], err) < 0)
+	if (!s->env->base)
+		return 0;
+	if (c->channels.n)
+		return is_ours(s, c->channels.v[0]) ? rds_channels_new(s, rs->envelope, &rs->channels, err) : 0;
+	for (size_t i = 0; i < rs->n; i++)
+		if (is_ours(s, c->list ? c->list : c->streams.v[i]) && rds_feed_new(s, rs->envelope, (unsigned)i, &rs->feed[i], err) < 0)
 			return -1;
 	return 0;
 }
@@ -108,22 +196,37 @@ static void source_pause(struct sb_source *s, bool on)
 {
 	struct rds_source *rs = s->state;
 
+	if (rs->channels)
+		rds_channels_pause(rs->channels, on);
 	for (size_t i = 0; i < rs->n; i++)
-		if (rs->stream[i])
-			rds_stream_pause(rs->stream[i], on);
+		if (rs->feed[i])
+			rds_feed_pause(rs->feed[i], on);
 }
 
-static struct rds_stream *stream_of(struct sb_source *s, uint64_t cookie)
+static struct rds_feed *feed_of(struct sb_source *s, uint64_t cookie)
 {
 	struct rds_source *rs = s->state;
 
-	return rs->stream[cookie >> 56];
+	return rs->feed[cookie >> 56];
+}
+
+static void source_refused(struct sb_source *s, uint64_t cookie, const struct sb_refusal *why)
+{
+	struct rds_source *rs = s->state;
+
+	(void)cookie;
+	(void)why;
+	rds_channels_refused(rs->channels);
 }
 
 static void source_settled(struct sb_source *s, uint64_t cookie, uint32_t epoch)
 {
+	struct rds_source *rs = s->state;
+
 	(void)epoch;
-	rds_settled(stream_of(s, cookie), cookie >> 32 & 0xffffff, (uint32_t)cookie);
+	if (rs->channels)
+		return; /* a dead letter of which nobody wants to hear */
+	rds_settled(feed_of(s, cookie), cookie >> 32 & 0xffffff, (uint32_t)cookie);
 }
 
 static void say_closed(struct rds_source *rs)
@@ -131,14 +234,14 @@ static void say_closed(struct rds_source *rs)
 	size_t open = 0;
 
 	for (size_t i = 0; i < rs->n; i++)
-		open += rs->stream[i] && !rs->stream[i]->closed;
+		open += rs->feed[i] && !rs->feed[i]->closed;
 	if (!rs->closing || open || rs->said_closed)
 		return;
 	rs->said_closed = true;
 	rs->s->closed(rs->s);
 }
 
-void rds_source_stream_closed(struct sb_source *s)
+void rds_source_feed_closed(struct sb_source *s)
 {
 	say_closed(s->state);
 }
@@ -147,9 +250,11 @@ static void source_close(struct sb_source *s)
 {
 	struct rds_source *rs = s->state;
 
+	if (rs->channels)
+		rds_channels_close(rs->channels);
 	for (size_t i = 0; i < rs->n; i++)
-		if (rs->stream[i])
-			rds_stream_close(rs->stream[i]);
+		if (rs->feed[i])
+			rds_feed_close(rs->feed[i]);
 	rs->closing = true;
 	say_closed(rs);
 }
@@ -159,40 +264,43 @@ static void source_free(struct sb_source *s)
 	struct rds_source *rs = s->state;
 
 	for (size_t i = 0; i < rs->n; i++)
-		rds_stream_free(rs->stream[i]);
+		rds_feed_free(rs->feed[i]);
+	rds_channels_free(rs->channels);
 	sb_envelope_free(rs->envelope);
 }
 
-static void add_status(const struct rds_stream *st, struct sb_buf *out)
+static void add_status(const struct rds_feed *f, struct sb_buf *out)
 {
-	const struct rds_stream_counts *c = &st->counts;
-	char id[RDS_ID_TEXT];
+	const struct rds_counts *c = &f->counts;
 
-	sb_json_add_string(out, sb_slice_str(st->key));
-	rds_id_format(st->position, id);
-	sb_buf_addf(out, ":{\"connected\":%s,\"consumer\":", st->phase == RDS_READY ? "true" : "false");
-	sb_json_add_string(out, sb_slice_str(st->consumer));
-	sb_buf_addf(out, ",\"position\":\"%s\",\"window\":%zu,\"window_bytes\":%llu", id, st->win.n, (unsigned long long)st->win.bytes);
-	sb_buf_addf(out, ",\"read\":%llu,\"acked\":%llu,\"offered_again\":%llu,\"lost_by_trim\":%llu,\"taken_over\":%llu,\"unreadable\":%llu,"
-			 "\"trimmed_early\":%llu,\"pending\":%llu}",
-		(unsigned long long)c->read, (unsigned long long)c->acked, (unsigned long long)c->again,
-		(unsigned long long)c->lost_by_trim, (unsigned long long)c->taken_over, (unsigned long long)c->unreadable,
-		(unsigned long long)c->trimmed_early, (unsigned long long)st->pending);
+	sb_json_add_string(out, sb_slice_str(f->key));
+	sb_buf_addf(out, ":{\"connected\":%s,\"consumer\":", f->phase == RDS_READY ? "true" : "false");
+	sb_json_add_string(out, sb_slice_str(f->consumer));
+	sb_buf_addf(out, ",\"window\":%zu,\"window_bytes\":%llu,\"read\":%llu,\"acked\":%llu,\"offered_again\":%llu", f->win.n,
+		(unsigned long long)f->win.bytes, (unsigned long long)c->read, (unsigned long long)c->acked, (unsigned long long)c->again);
+	sb_buf_addf(out, ",\"taken_over\":%llu,\"unreadable\":%llu", (unsigned long long)c->taken_over, (unsigned long long)c->unreadable);
+	f->kind->status(f, out);
+	sb_buf_addc(out, '}');
 }
 
 static void source_status(struct sb_source *s, struct sb_buf *out)
 {
+	const struct rds_source_conf *conf = s->conf;
 	const struct rds_source *rs = s->state;
 	bool first = true;
 
-	sb_buf_adds(out, "\"streams\":{");
+	if (conf->channels.n) {
+		rds_channels_status(rs->channels, out);
+		return;
+	}
+	sb_buf_addf(out, "\"%s\":{", conf->list ? "lists" : "streams");
 	for (size_t i = 0; i < rs->n; i++) {
-		if (!rs->stream[i])
+		if (!rs->feed[i])
 			continue;
 		if (!first)
 			sb_buf_addc(out, ',');
 		first = false;
-		add_status(rs->stream[i], out);
+		add_status(rs->feed[i], out);
 	}
 	sb_buf_addc(out, '}');
 }
@@ -200,8 +308,11 @@ static void source_status(struct sb_source *s, struct sb_buf *out)
 static void source_probe(const void *conf, struct sb_probe *p)
 {
 	const struct rds_source_conf *c = conf;
-	const struct rds_question q = { .at = &c->at, .streams = c->streams.v, .n_streams = c->streams.n, .key = "streams", .group = c->group };
+	struct rds_question q = { .at = &c->at, .type = "stream", .keys = c->streams.v, .n_keys = c->streams.n, .key = "streams",
+		.group = c->group };
 
+	if (c->list)
+		q = (struct rds_question){ .at = &c->at, .type = "list", .keys = (const char *const *)&c->list, .n_keys = 1, .key = "list" };
 	rds_probe(p, &q);
 }
 
@@ -213,6 +324,7 @@ const struct sb_source_ops rds_source_ops = {
 	.probe = source_probe,
 	.open = source_open,
 	.pause = source_pause,
+	.refused = source_refused,
 	.settled = source_settled,
 	.close = source_close,
 	.free = source_free,

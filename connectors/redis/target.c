@@ -473,7 +473,7 @@ static void target_status(struct sb_target *t, struct sb_buf *out)
 static void target_probe(const void *conf, struct sb_probe *p)
 {
 	const struct target_conf *c = conf;
-	const struct rds_question q = { .at = &c->at, .streams = (const char *const *)&c->stream, .n_streams = 1, .key = "stream",
+	const struct rds_question q = { .at = &c->at, .type = "stream", .keys = (const char *const *)&c->stream, .n_keys = 1, .key = "stream",
 		.waitaof = c->wait.aof };
 
 	rds_probe(p, &q);

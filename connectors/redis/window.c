@@ -83,11 +83,15 @@ void rds_window_lighten(struct rds_window *w, struct rds_entry *e)
 	sb_pool_free(e->raw);
 	e->ev = NULL;
 	e->raw = NULL;
-	rds_window_weigh(w, e, 0);
+	rds_window_weigh(w, e, e->held_n);
 }
 
 void rds_window_drop(struct rds_window *w, struct rds_entry *e)
 {
+	sb_pool_free(e->held);
+	e->held = NULL;
+	e->held_n = 0;
+	e->tried = false;
 	rds_window_lighten(w, e);
 	sb_map_del(&w->by_id, key_of(&e->id));
 	w->n--;

@@ -29,6 +29,11 @@ struct rds_entry {
 	size_t raw_n;
 	const char *why;
 	enum sb_reason reason;
+	char *held;          /* an element of a list: as it is in Redis, pool memory, until it is gone from there */
+	size_t held_n;
+	bool tried;          /* its deliveries are counted in Redis */
+	unsigned round;      /* of the last look at what Redis has: it was there */
+	struct rds_entry *same; /* another one that holds the same; of use during a look only */
 };
 
 struct rds_window {

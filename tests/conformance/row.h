@@ -38,6 +38,7 @@ struct source_row {
 	const char *const *bad;
 	size_t largest; /* bytes of a detail; 0: no limit that the suite reaches */
 	bool objects;   /* a detail must be an object */
+	bool keeps;     /* it hands over, though other configurations of the connector emit */
 	bool waits;     /* while paused, offers stay with their senders; else they are refused */
 	/* Sender k offers this text. Senders have numbers below STAGE_SENDERS and offer once. */
 	void (*offer)(struct stage *st, unsigned k, struct sb_slice text);

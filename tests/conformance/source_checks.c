@@ -25,7 +25,7 @@ static struct sb_slice detail_of(const struct sb_event *ev)
 
 static bool emits(const struct row *row)
 {
-	return row->connector->source->refused;
+	return row->connector->source->refused && !row->source->keeps;
 }
 
 static bool hands(const struct row *row)

@@ -147,6 +147,7 @@ const struct row row_redis_source = {
 		&(const struct source_row){
 			.wrap = "@",
 			.bad = bad,
+			.keeps = true,
 			.waits = true,
 			.offer = offer,
 		},
