@@ -413,6 +413,17 @@ class Admin:
     def delete(self, topic):
         self.ask("DeleteTopics", "DeleteTopics_result", ctypes.c_void_p(self.lib.rd_kafka_DeleteTopic_new(topic.encode())))
 
+    def end(self, topic, partitions):
+        """How many records the topic has, counted from its beginning. One that was just made may not have its leaders yet."""
+        low, high, total, until = ctypes.c_int64(), ctypes.c_int64(), 0, time.monotonic() + 20
+        for p in range(partitions):
+            while self.lib.rd_kafka_query_watermark_offsets(self.handle, topic.encode(), p, ctypes.byref(low), ctypes.byref(high), 5000):
+                if time.monotonic() > until:
+                    raise AssertionError(f"the end of {topic}/{p}: no answer")
+                time.sleep(0.05)
+            total += high.value
+        return total
+
     def trim(self, topic, partition, before):
         lib = self.lib
         parts = ctypes.c_void_p(lib.rd_kafka_topic_partition_list_new(1))

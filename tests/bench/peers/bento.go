@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Bento with what Kafka needs and nothing else; peers.py builds it.
+package main
+
+import (
+	"context"
+
+	_ "github.com/warpstreamlabs/bento/public/components/io"
+	_ "github.com/warpstreamlabs/bento/public/components/kafka"
+	_ "github.com/warpstreamlabs/bento/public/components/pure"
+	"github.com/warpstreamlabs/bento/public/service"
+)
+
+func main() {
+	service.RunCLI(context.Background())
+}
