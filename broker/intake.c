@@ -182,14 +182,6 @@ static uint32_t lane_of(const struct sb_path *order_by, const struct sb_event *e
 	return 1 + (sb_crc32c(0, raw.p, raw.n) >> 1);
 }
 
-static char *pool_copy(struct sb_slice s)
-{
-	char *p = sb_pool_alloc(s.n ? s.n : 1);
-
-	memcpy(p, s.p, s.n);
-	return p;
-}
-
 /* The dead-on-arrival marker: the dispatch dead-letters it at once, with this reason and message. */
 static void stillborn(struct sb_owed *o, struct sb_buf *scratch, enum sb_reason reason, const char *msg)
 {
@@ -245,12 +237,12 @@ static int owe_target(struct sb_shard *s, struct sb_event *ev, const struct sb_w
 	o->lane = way->conf ? lane_of(way->conf->order_by, ev) : 0;
 	if (sb_dispatch_reserve(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n))) {
 		if (o->flags & SB_OWED_INPUT)
-			o->input.p = pool_copy(o->input);
+			o->input.p = sb_pool_copy(o->input);
 	} else if (way->conf && way->conf->policy.on_full == SB_ON_FULL_REFUSE) {
 		return -1;
 	} else {
 		if (o->flags & SB_OWED_STILLBORN)
-			o->input.p = pool_copy(o->input); /* of what it died first, it is dead */
+			o->input.p = sb_pool_copy(o->input); /* of what it died first, it is dead */
 		else
 			bounced(o);
 		sb_dispatch_reserve_always(slot->dispatch, sb_delivery_bytes(ev, (uint32_t)o->input.n));
@@ -334,7 +326,7 @@ static void make_deliveries(struct intake *in, struct sb_event *ev)
 			o->flags & SB_OWED_INPUT ? (char *)o->input.p : NULL, (uint32_t)o->input.n);
 
 		if (in->extra && in->extra->redrive_of.n)
-			dl->letter = sb_slice(pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
+			dl->letter = sb_slice(sb_pool_copy(in->extra->redrive_of), in->extra->redrive_of.n);
 		dl->letter_owed = (uint32_t)s->n_owed;
 		*in->tail = &dl->handover;
 		dl->handover.next = NULL;

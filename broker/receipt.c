@@ -389,14 +389,6 @@ static void on_offer(struct sb_mail *m)
 
 /* ------------------------------------------------------------------------------------------------ begin */
 
-static char *pool_copy(struct sb_slice s)
-{
-	char *p = sb_pool_alloc(s.n ? s.n : 1);
-
-	memcpy(p, s.p, s.n);
-	return p;
-}
-
 static void take_ticket(struct sb_receipt *r, uint32_t i, const struct sb_owed *o, struct sb_target_slot *slot)
 {
 	struct ticket *t = &r->ticket[i];
@@ -412,7 +404,7 @@ static void take_ticket(struct sb_receipt *r, uint32_t i, const struct sb_owed *
 static void make_delivery(struct ticket *t)
 {
 	const struct sb_receipt *r = t->receipt;
-	char *input = t->flags & SB_OWED_INPUT ? pool_copy(t->input) : NULL;
+	char *input = t->flags & SB_OWED_INPUT ? sb_pool_copy(t->input) : NULL;
 
 	t->dl = sb_delivery_new(t->slot->dispatch, sb_event_ref(r->ev), t->rule, (uint32_t)(t - r->ticket), 0, t->flags, input,
 		(uint32_t)t->input.n);

@@ -218,14 +218,12 @@ void sb_shard_frames_dead(struct sb_shard *s)
 void sb_shard_frames_redriven(struct sb_shard *s, const struct sb_delivery *dl, bool died, size_t end)
 {
 	struct sb_shard_frames *f = frames(s);
-	char *copy = sb_pool_alloc(dl->letter.n);
 
 	if (f->n_redriven == f->cap_redriven) {
 		f->cap_redriven = f->cap_redriven ? f->cap_redriven * 2 : 8;
 		f->redriven = sb_xrealloc(f->redriven, f->cap_redriven * sizeof(*f->redriven));
 	}
-	memcpy(copy, dl->letter.p, dl->letter.n);
-	f->redriven[f->n_redriven++] = (struct redriven){ .end = end, .what = { .letter = sb_slice(copy, dl->letter.n),
+	f->redriven[f->n_redriven++] = (struct redriven){ .end = end, .what = { .letter = sb_slice(sb_pool_copy(dl->letter), dl->letter.n),
 		.redrive = dl->handover.dno - dl->handover.ordinal, .owed = dl->letter_owed, .died = died } };
 }
 

@@ -142,8 +142,7 @@ static int owe_letter(struct sb_target_slot *slot, struct sb_event *ev, const st
 	rec.parent = sb_slice(receipt, SB_UUID_TEXT);
 	if (sb_record_event(sb_shard_frames_buf(slot->home), &rec) < 0)
 		return -1;
-	copy = sb_pool_alloc(input.n);
-	memcpy(copy, input.p, input.n);
+	copy = sb_pool_copy(input);
 	sb_dispatch_reserve_always(to->dispatch, sb_delivery_bytes(ev, (uint32_t)input.n));
 	letter = sb_delivery_new(to->dispatch, sb_event_ref(ev), dl->rule, 0, 0, owed.flags, copy, (uint32_t)input.n);
 	sb_shard_frames_owe(slot->home, &letter->handover);

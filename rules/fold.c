@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "broker/base/json.h"
+
 static unsigned char_bytes(unsigned char c)
 {
 	return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
@@ -20,37 +22,55 @@ static uint32_t decode(const char *p, unsigned n)
 	}
 }
 
-static const struct sb_case *find_case(uint32_t cp)
+static bool in_run(const struct sb_case_run *r, uint32_t cp)
 {
-	unsigned lo = 0, hi = sb_case_count;
+	return cp >= r->first && cp <= r->last && (cp - r->first) % r->step == 0;
+}
 
-	while (lo < hi) {
-		unsigned mid = (lo + hi) / 2;
+static void put(uint32_t cp, int32_t distance, char out[SB_CASE_BYTES + 1])
+{
+	unsigned n = sb_utf8_put((uint32_t)((int32_t)cp + distance), out);
 
-		if (sb_case_table[mid].cp < cp)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < sb_case_count && sb_case_table[lo].cp == cp ? &sb_case_table[lo] : NULL;
+	out[n] = '\0';
+}
+
+/* Only when a rule is compiled. */
+bool sb_case_of(uint32_t cp, struct sb_case *ret)
+{
+	for (unsigned i = 0; i < sb_case_n_alone; i++)
+		if (sb_case_alone[i].cp == cp) {
+			*ret = sb_case_alone[i].is;
+			return true;
+		}
+	for (unsigned i = 0; i < sb_case_n_runs && sb_case_runs[i].first <= cp; i++)
+		if (in_run(&sb_case_runs[i], cp)) {
+			put(cp, sb_case_runs[i].upper, ret->upper);
+			put(cp, sb_case_runs[i].lower, ret->lower);
+			return true;
+		}
+	return false;
+}
+
+static uint8_t copy(char to[SB_CASE_BYTES], const char *from, size_t n)
+{
+	memcpy(to, from, n);
+	return (uint8_t)n;
 }
 
 void sb_fold_compile(struct sb_arena *a, struct sb_slice value, struct sb_fold *ret)
 {
-	struct sb_slice own = sb_arena_slice(a, value);
-	const char *p = own.p, *end = p + own.n;
+	const char *p = value.p, *end = p + value.n;
+	struct sb_case k;
 
 	ret->c = sb_arena_alloc(a, value.n * sizeof(*ret->c));
 	ret->n = 0;
 	while (p < end) {
 		struct sb_fold_char *c = &ret->c[ret->n++];
 		unsigned n = char_bytes((unsigned char)*p);
-		const struct sb_case *k = find_case(decode(p, n));
+		bool cased = sb_case_of(decode(p, n), &k);
 
-		c->a = k ? k->lower : p;
-		c->na = (uint8_t)(k ? strlen(k->lower) : n);
-		c->b = k ? k->upper : p;
-		c->nb = (uint8_t)(k ? strlen(k->upper) : n);
+		c->na = copy(c->a, cased ? k.lower : p, cased ? strlen(k.lower) : n);
+		c->nb = copy(c->b, cased ? k.upper : p, cased ? strlen(k.upper) : n);
 		p += n;
 	}
 }

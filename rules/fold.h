@@ -12,16 +12,31 @@
  * by the full mappings (so `straße` accepts STRASSE, but `STRASSE` does not accept straße). Ruler does this by UTF-16 unit;
  * here it holds for every code point.
  */
+#define SB_CASE_BYTES 7
 struct sb_case {
-	uint32_t cp;
-	char upper[8], lower[8]; /* UTF-8, NUL behind it */
+	char upper[SB_CASE_BYTES + 1], lower[SB_CASE_BYTES + 1]; /* UTF-8, NUL behind it */
 };
-extern const struct sb_case sb_case_table[]; /* sorted by cp; generated */
-extern const unsigned sb_case_count;
+/* False: it is its own upper and lower case. */
+bool sb_case_of(uint32_t cp, struct sb_case *ret);
+
+/* casetable.c, generated: every step-th code point from first to last is so far from its cases; or its cases are several characters. */
+struct sb_case_run {
+	uint32_t first, last, step;
+	int32_t upper, lower;
+};
+struct sb_case_alone {
+	uint32_t cp;
+	struct sb_case is;
+};
+extern const struct sb_case_run sb_case_runs[]; /* sorted by first */
+extern const struct sb_case_alone sb_case_alone[];
+extern const unsigned sb_case_n_runs, sb_case_n_alone;
 
 struct sb_fold_char {
-	const char *a, *b; /* alternatives */
-	uint8_t na, nb;
+	char a[SB_CASE_BYTES]; /* alternatives */
+	uint8_t na;
+	char b[SB_CASE_BYTES];
+	uint8_t nb;
 };
 
 struct sb_fold {

@@ -105,6 +105,8 @@ int sb_json_add_string(struct sb_buf *out, struct sb_slice plain);
 int sb_json_add_base64(struct sb_buf *out, struct sb_slice bytes);
 /* First byte offset that is not valid UTF-8, or n when all of it is. */
 size_t sb_utf8_check(const char *p, size_t n);
+/* One code point; gives its bytes, 1 to 4. */
+unsigned sb_utf8_put(uint32_t c, char out[4]);
 
 /* Line and column (from 1, in characters) of a byte offset, for messages about text that a person wrote. */
 void sb_json_place(const char *text, size_t n, size_t off, struct sb_loc *ret);

@@ -16,7 +16,7 @@ struct sb_slice sb_json_raw(const struct sb_tape *t, uint32_t i)
 	return sb_slice(t->text + n->off, n->len);
 }
 
-static unsigned put_utf8(uint32_t c, char out[4])
+unsigned sb_utf8_put(uint32_t c, char out[4])
 {
 	if (c < 0x80) {
 		out[0] = (char)c;
@@ -67,7 +67,7 @@ static unsigned decode_escape(const char **at, char out[4])
 		c = 0x10000 + ((c - 0xd800) << 10) + (hex4(p + 8) - 0xdc00);
 		*at += 6;
 	}
-	return put_utf8(c, out);
+	return sb_utf8_put(c, out);
 }
 
 bool sb_json_string_eq(const struct sb_tape *t, uint32_t i, struct sb_slice plain)

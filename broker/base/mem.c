@@ -142,6 +142,15 @@ size_t sb_pool_usable(const void *p)
 	return b->h.class == CLASS_NONE ? b->h.usable : class_bytes(b->h.class) - sizeof(*b);
 }
 
+char *sb_pool_copy(struct sb_slice s)
+{
+	char *p = sb_pool_alloc(s.n ? s.n : 1);
+
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	return p;
+}
+
 void sb_pool_thread_done(void)
 {
 	for (uint32_t c = 0; c < CLASS_COUNT; c++)

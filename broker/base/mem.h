@@ -41,6 +41,8 @@ struct sb_slice {
 	size_t n;
 };
 
+char *sb_pool_copy(struct sb_slice s); /* its bytes in pool memory, never NULL; not NUL-terminated */
+
 #define SB_SLICE(literal) ((struct sb_slice){ (literal), sizeof(literal) - 1 })
 /* For "%.*s". */
 #define SB_SLICE_ARG(s) (int)(s).n, (s).p

@@ -52,14 +52,6 @@ static int enter_segment(struct sb_journal *j, struct sb_journal_read *r, bool n
 	return 1;
 }
 
-static char *pool_copy(struct sb_slice s)
-{
-	char *p = sb_pool_alloc(s.n ? s.n : 1);
-
-	memcpy(p, s.p, s.n);
-	return p;
-}
-
 /* -1: the text cannot be an event any more. */
 static int take_item(struct sb_journal_read *r, const struct sb_event_view *ev, const struct sb_owed_view *o, uint64_t dno,
 	struct sb_position at)
@@ -76,11 +68,11 @@ static int take_item(struct sb_journal_read *r, const struct sb_event_view *ev, 
 	it->ev->hops = ev->hops;
 	it->ordinal = (uint32_t)(dno - ev->first_dno);
 	if (o->flags & SB_OWED_INPUT) {
-		it->input = pool_copy(o->input);
+		it->input = sb_pool_copy(o->input);
 		it->input_n = (uint32_t)o->input.n;
 	}
 	if (ev->redrive_of.n)
-		it->letter = sb_slice(pool_copy(ev->redrive_of), ev->redrive_of.n);
+		it->letter = sb_slice(sb_pool_copy(ev->redrive_of), ev->redrive_of.n);
 	it->letter_owed = ev->redrive_of.n ? ev->n_owed : 0;
 	r->n++;
 	return 0;
