@@ -75,7 +75,7 @@ class Target(unittest.TestCase):
         harness.wait_for("the failure", lambda: d.target("done")["unreachable_for_ms"])
 
     def test_the_node_that_has_the_slot(self):
-        one, two = (self.server(cluster_enabled="yes", cluster_port=redis.free_port()) for _ in range(2))
+        one, two = (self.server(cluster_enabled="yes", cluster_port=redis.free_ports(1)[0]) for _ in range(2))
         one("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         two("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
         two("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")

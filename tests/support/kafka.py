@@ -18,13 +18,14 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 import uuid
+
+from servers import die_with_parent, free_ports
 
 HERE = pathlib.Path(__file__).resolve().parent
 VERSION = "4.3.1"
@@ -99,20 +100,6 @@ def jars():
 
 
 # ------------------------------------------------------------------------------------------------ processes
-
-def free_ports(n):
-    socks = [socket.socket() for _ in range(n)]
-    for s in socks:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
-    return ports
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no broker outlives its test
-
 
 USER, PASSWORD = "alice", "alice's password"
 SCRAM_USER, SCRAM_PASSWORD, SCRAM = "bob", "bob's-password", "SCRAM-SHA-256"

@@ -6,7 +6,6 @@ Server(replica_of=other) follows another. Any row of redis.conf can be given, wi
 
     redis.py run        one on a socket of its own, until SIGTERM; prints its URL when it answers
 """
-import ctypes
 import pathlib
 import shutil
 import signal
@@ -16,6 +15,8 @@ import sys
 import tempfile
 import time
 import unittest
+
+from servers import die_with_parent, free_ports
 
 START_S = 30  # 20 ms on an idle machine
 
@@ -79,16 +80,6 @@ class Client:
                     raise answer
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no server outlives its test
-
-
 def needed():
     """A script that says `setUpModule = redis.needed` is skipped as a whole where there is no redis-server."""
     if not shutil.which("redis-server"):
@@ -99,7 +90,7 @@ class Server:
     def __init__(self, replica_of=None, **rows):
         needed()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="signalbox-redis-"))
-        self.path, self.log, self.port = self.folder / "redis.sock", self.folder / "redis.log", free_port()
+        self.path, self.log, self.port = self.folder / "redis.sock", self.folder / "redis.log", free_ports(1)[0]
         self.rows = {"save": "", "appendonly": "no", **{k.replace("_", "-"): v for k, v in rows.items()}}
         if replica_of:
             self.rows["replicaof"] = f"127.0.0.1 {replica_of.port}"
