@@ -203,6 +203,23 @@ static bool is_map(struct loader *l, const struct sb_node *n)
 
 /* ------------------------------------------------------------------------------------------------ sections */
 
+static void check_overflow(struct loader *l, const struct sb_node *at, const struct sb_source_conf *s, const struct sb_source_keys *k)
+{
+	const struct sb_node *n = sb_node_get(at, "overflow");
+	struct sb_err err;
+
+	if (k->overflow != SB_OVERFLOW_TOPIC || !k->overflow_topic)
+		return;
+	if (!s->connector->source->overflow) {
+		sb_fail_at(&err, SB_E_INVALID, &n->at, "`%s` sources have no topic to overflow into", s->connector->type);
+		sb_hint(&err, "write `spill` or `pause`");
+		report(l, n, &err);
+	} else if (s->connector->source->check_overflow(s->conf, k->overflow_topic, &err) < 0) {
+		err.at = sb_node_get(n, "topic")->at;
+		report(l, sb_node_get(n, "topic"), &err);
+	}
+}
+
 static void load_source(struct loader *l, const struct sb_node *at)
 {
 	struct sb_source_conf *s = &l->c->source[l->c->n_sources];
@@ -222,10 +239,12 @@ static void load_source(struct loader *l, const struct sb_node *at)
 	sb_config_check_ref(l->c, l->decode.diags, "buses", k.bus, sb_node_get(at, "bus"));
 	if (r < 0 || !s->name || !s->conf)
 		return;
+	check_overflow(l, at, s, &k);
 	s->keys = dup_of(&l->c->arena, &k, sizeof(k));
 	s->bus = interned(k.bus);
 	s->envelope = (enum sb_envelope)k.envelope;
-	s->overflow_pause = k.overflow == 1;
+	s->overflow_pause = k.overflow == SB_OVERFLOW_PAUSE;
+	s->overflow_topic = k.overflow == SB_OVERFLOW_TOPIC ? k.overflow_topic : NULL;
 	s->spill_after_ms = k.spill_after;
 	s->source_tpl = k.source.text ? &((const struct sb_source_keys *)s->keys)->source : NULL;
 	s->detail_type_tpl = k.detail_type.text ? &((const struct sb_source_keys *)s->keys)->detail_type : NULL;

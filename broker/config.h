@@ -69,6 +69,7 @@ struct sb_source_conf {
 	const char *bus;             /* NULL: the event says, else `default` */
 	enum sb_envelope envelope;
 	bool overflow_pause;
+	const char *overflow_topic;  /* NULL: elsewhere */
 	uint64_t spill_after_ms;
 	const struct sb_template *source_tpl, *detail_type_tpl; /* NULL: not set */
 	struct sb_strs tokens;       /* auth.tokens; n 0: what the listener asks for */

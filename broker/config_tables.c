@@ -176,6 +176,12 @@ static const struct sb_field source_auth[] = {
 	{ 0 },
 };
 
+static const struct sb_field overflow_fields[] = {
+	SB_F_KEY(STR, S, overflow_topic, "topic", .required = true, .min = 1, .max = 249, .live = true,
+		.doc = "Of a `kafka` source: the topic of the same cluster that gets the event, with the names of those it is owed to."),
+	{ 0 },
+};
+
 const struct sb_field sb_source_fields[] = {
 	SB_F(STR, S, bus, .max = 64, .live = true,
 		.doc = "The bus its events go to; absent: what the event says, else `default`."),
@@ -183,9 +189,9 @@ const struct sb_field sb_source_fields[] = {
 	SB_F(TEMPLATE, S, source, .live = true,
 		.doc = "The event's `source`, for input that has none: text with `<$.path>` or `<meta.path>` in it."),
 	SB_F(TEMPLATE, S, detail_type, .live = true, .doc = "The event's `detail-type`, likewise."),
-	SB_F(ENUM, S, overflow, .names = overflows, .dflt = "spill", .live = true,
+	SB_F(ENUM, S, overflow, .names = overflows, .sub = overflow_fields, .dflt = "spill", .live = true,
 		.doc = "Of a queue that keeps its messages (Kafka, Redis Streams), when one is not delivered soon: `spill` writes it to "
-		       "this machine's journal and lets the queue's position move on; `pause` waits for it."),
+		       "this machine's journal and lets the queue's position move on; `pause` waits for it; a map sends it on."),
 	SB_F(MS, S, spill_after, .min = 10, .max = 3600000, .dflt = "2s", .live = true,
 		.doc = "How soon is soon. One that has failed goes to the journal at once."),
 	OBJECT("auth", source_auth, .doc = "Who may send to it.", .live = true),

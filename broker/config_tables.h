@@ -45,9 +45,12 @@ struct sb_listener_keys {
 	} limits;
 };
 
+enum { SB_OVERFLOW_SPILL, SB_OVERFLOW_PAUSE, SB_OVERFLOW_TOPIC }; /* the last one is the map */
+
 struct sb_source_keys {
 	const char *bus;
 	int envelope, overflow;
+	const char *overflow_topic; /* with SB_OVERFLOW_TOPIC */
 	uint64_t spill_after;
 	struct sb_template source, detail_type;
 	struct sb_strs tokens;

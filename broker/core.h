@@ -128,6 +128,7 @@ struct sb_source_stat {
 	atomic_bool paused;
 	sb_counter received, refused;
 	sb_counter spilled; /* written to the journal after all */
+	sb_counter overflowed; /* sent on by the source, with what was still owed */
 	struct {
 		_Atomic(const char *) reason; /* constant text; NULL: free */
 		sb_counter n;
@@ -147,6 +148,7 @@ struct sb_source_slot {
 	atomic_uint refs;            /* of the registry, and of every plan that has it */
 	bool retired;                /* control thread: another one has its name, or none */
 	uint64_t spill_after_ns;     /* an event that its source holds goes to the journal when it is not done by then; UINT64_MAX: waits */
+	const char *overflow;        /* interned, "overflow:TOPIC"; NULL: what is stuck goes to the journal, or waits */
 	sb_counter held;             /* handed and not yet settled, now */
 };
 

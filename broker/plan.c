@@ -117,6 +117,15 @@ static struct sb_source_stat *source_stat(struct sb_slots *s, const char *name)
 	return stat;
 }
 
+/* As what the records name it: it stands where a target's name would. */
+static const char *overflow_name(const char *topic)
+{
+	char name[300];
+
+	snprintf(name, sizeof(name), "overflow:%s", topic);
+	return sb_name_str(name);
+}
+
 static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_config *config, const struct sb_source_conf *c)
 {
 	struct sb_source_slot *slot = sb_xcalloc(sizeof(*slot));
@@ -128,6 +137,8 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 	slot->tokens = c->tokens.v;
 	slot->n_tokens = c->tokens.n;
 	slot->spill_after_ns = c->overflow_pause ? UINT64_MAX : c->spill_after_ms * SB_NS_PER_MS;
+	if (c->overflow_topic)
+		slot->overflow = overflow_name(c->overflow_topic);
 	slot->stat = source_stat(s, c->name);
 	atomic_init(&slot->refs, 1);
 	slot->unit = sb_xcalloc(s->core->n_shards * sizeof(*slot->unit));
@@ -143,6 +154,7 @@ static struct sb_source_slot *new_source(struct sb_slots *s, const struct sb_con
 		src->name = c->name;
 		src->ops = c->connector->source;
 		src->conf = c->conf;
+		src->overflow_topic = c->overflow_topic;
 		src->bus = c->bus;
 		src->envelope = c->envelope;
 		src->source_tpl = c->source_tpl;

@@ -12,22 +12,29 @@
  *     ^                                         │
  *     └─────── no room: in a second again ──────┘   (`overflow: pause` and turned away: offered again in a second)
  *
+ *   With an overflow topic what is stuck goes another way:
+ *
+ *   OPEN ──> WITHDRAWING (its deliveries are called back) ──> OVERFLOWING (its source sends it on) ──> RECORDED
+ *                 └──> one is to die: SPILLING                     └──> its source is closed: SPILLING
+ *
  * References: one of the source's shard until it is settled, one for each note that the journal has, one for each mail
- * back that is under way. Whoever lets go last frees it.
+ * there or back that is under way. Whoever lets go last frees it.
  */
 #define AGAIN_NS SB_NS_PER_S
 
-enum receipt_state { BUILDING, OPEN, RECORDED, SPILLING, SETTLED };
+enum receipt_state { BUILDING, OPEN, WITHDRAWING, OVERFLOWING, RECORDED, SPILLING, SETTLED };
 
 enum { /* what a ticket tells the source's shard */
 	SAID_DELIVERED = 1,
 	SAID_STUCK = 2,
-	SAID_BOUNCED = 4, /* its target takes it only with a number */
+	SAID_BOUNCED = 4, /* its target takes it only with a number, or has given it back */
+	SAID_DYING = 8,
+	SAID_CALLED = 16, /* the call to give it back has been there */
 };
 
 struct ticket {
 	struct sb_handover note;  /* the journal writes its number in here, and mails it to the target's shard */
-	struct sb_mail back;
+	struct sb_mail back, call;
 	struct sb_receipt *receipt;
 	struct sb_target_slot *slot;
 	const char *rule;
@@ -42,13 +49,14 @@ struct ticket {
 	/* written there before SAID_DELIVERED, then read here: */
 	uint32_t attempts, took_us;
 	/* the source's shard: */
-	bool done, bounced;
+	bool done, bounced, calling;
 };
 
 struct sb_receipt {
 	atomic_uint refs;
 	enum receipt_state state;
 	bool wants_spill, wants_wait; /* said while it was being built */
+	bool dying;               /* one of its deliveries has failed for good */
 	bool to_journal;          /* it was on its way there, or must go: else it waits for its targets */
 	struct sb_source_unit *unit;
 	struct sb_link link;      /* in unit->held or unit->leaving; in the turn's records */
@@ -130,12 +138,15 @@ static struct sb_direct_done *done_list(struct sb_receipt *r)
 	for (uint32_t i = 0; i < r->n; i++) {
 		const struct ticket *t = &r->ticket[i];
 
-		s->done[i] = (struct sb_direct_done){ t->rule, t->slot->name, t->attempts, t->took_us };
+		if (t->done)
+			s->done[i] = (struct sb_direct_done){ t->rule, t->slot->name, t->attempts, t->took_us };
+		else
+			s->done[i] = (struct sb_direct_done){ t->rule, r->unit->slot->overflow, 0, 0 };
 	}
 	return s->done;
 }
 
-/* Everything is delivered: this, and the source may forget the event. */
+/* Everything is delivered, or sent on: this, and the source may forget the event. */
 static void record(struct sb_receipt *r)
 {
 	struct sb_shard *s = shard_of(r);
@@ -271,6 +282,131 @@ static void spill(struct sb_receipt *r)
 	sb_intake_group_submit(g);
 }
 
+/* ------------------------------------------------------------------------------------------------ sent on */
+
+static void say(struct ticket *t, unsigned what);
+
+/* On the target's shard. */
+static void on_call(struct sb_mail *m)
+{
+	struct ticket *t = SB_CONTAINER(m, struct ticket, call);
+	struct sb_receipt *r = t->receipt;
+	unsigned what = SAID_CALLED;
+
+	if (t->dl && !too_late(t->slot->core) && sb_dispatch_withdraw(t->slot->dispatch, t->dl)) {
+		t->dl = NULL;
+		what |= SAID_BOUNCED;
+	}
+	say(t, what);
+	unref(r);
+}
+
+/* By mail, also at home: a target that has just failed is in the middle of it. */
+static void call_back(struct ticket *t)
+{
+	if (t->done || t->bounced || t->calling)
+		return;
+	t->calling = true;
+	ref(t->receipt, 1);
+	t->call.run = on_call;
+	sb_mailbox_post(&t->slot->home->mail, &t->call);
+}
+
+static void call_all_back(struct sb_receipt *r)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		call_back(&r->ticket[i]);
+}
+
+static bool may_overflow(const struct sb_receipt *r)
+{
+	bool may = r->unit->slot->overflow && !r->unit->closing && !r->dying && !r->to_journal;
+
+	for (uint32_t i = 0; i < r->n && may; i++)
+		may = !r->ticket[i].lane && !(r->ticket[i].flags & SB_OWED_STILLBORN);
+	return may;
+}
+
+static struct sb_slice owed_json(struct sb_receipt *r)
+{
+	struct sb_buf *out = &shard_of(r)->scratch;
+	bool any = false;
+
+	sb_buf_clear(out);
+	for (uint32_t i = 0; i < r->n; i++) {
+		if (r->ticket[i].done)
+			continue;
+		sb_buf_adds(out, any ? ",{\"rule\":" : "[{\"rule\":");
+		sb_json_add_string(out, sb_slice_str(r->ticket[i].rule));
+		sb_buf_addf(out, ",\"target\":\"%s\"}", r->ticket[i].slot->name);
+		any = true;
+	}
+	sb_buf_addc(out, ']');
+	return sb_buf_slice(out);
+}
+
+static void hand_back(struct sb_receipt *r)
+{
+	struct sb_source *s = &r->unit->source;
+	const struct sb_overflow o = { .token = r, .event = r->ev, .position = r->position, .owed = owed_json(r) };
+
+	r->state = OVERFLOWING;
+	sb_list_unlink(&r->link);
+	sb_list_push_back(&r->unit->leaving, &r->link);
+	s->ops->overflow(s, &o);
+}
+
+/* How far are those that were called back? What is being tried is waited for. */
+static void withdraw_step(struct sb_receipt *r)
+{
+	bool calling = false, tried = false;
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		calling = calling || r->ticket[i].calling;
+		tried = tried || (!r->ticket[i].done && !r->ticket[i].bounced);
+	}
+	if (calling)
+		return;
+	if (r->left == 0)
+		record(r);
+	else if (!may_overflow(r))
+		spill(r);
+	else if (!tried)
+		hand_back(r);
+}
+
+static void withdraw(struct sb_receipt *r)
+{
+	r->state = WITHDRAWING;
+	wait_in_line(r);
+	call_all_back(r);
+	withdraw_step(r);
+}
+
+static bool stopping_source(const struct sb_receipt *r)
+{
+	return stopping(shard_of(r)) || too_late(shard_of(r)->core);
+}
+
+void sb_source_overflowed(struct sb_source *s, void *token, bool there)
+{
+	struct sb_receipt *r = token;
+
+	SB_ASSERT(r->state == OVERFLOWING && &r->unit->source == s);
+	if (!there) {
+		if (!stopping_source(r))
+			spill(r);
+		return;
+	}
+	sb_count(&r->unit->slot->stat->overflowed, 1);
+	if (too_late(shard_of(r)->core))
+		return;
+	for (uint32_t i = 0; i < r->n; i++)
+		if (!r->ticket[i].done)
+			sb_dispatch_unreserve(r->ticket[i].slot->dispatch, sb_delivery_bytes(r->ev, (uint32_t)r->ticket[i].input.n));
+	record(r);
+}
+
 /* False: it stays where it is. While stopping the source keeps it. */
 static bool spill_if_open(struct sb_receipt *r)
 {
@@ -278,7 +414,10 @@ static bool spill_if_open(struct sb_receipt *r)
 		r->wants_spill = true;
 	if (r->state != OPEN || stopping(shard_of(r)))
 		return false;
-	spill(r);
+	if (may_overflow(r))
+		withdraw(r);
+	else
+		spill(r);
 	return true;
 }
 
@@ -311,9 +450,16 @@ static void hear(struct ticket *t, unsigned said)
 	}
 	if (said & SAID_BOUNCED)
 		t->bounced = true;
+	if (said & SAID_CALLED)
+		t->calling = false;
+	r->dying = r->dying || said & SAID_DYING;
 	if (too_late(t->slot->core))
 		return;
-	if (r->left == 0 && r->state == OPEN)
+	if (r->state == WITHDRAWING) {
+		if (said & SAID_STUCK && !r->dying)
+			call_back(t);
+		withdraw_step(r);
+	} else if (r->left == 0 && r->state == OPEN)
 		record(r);
 	else if (said & SAID_STUCK && !(said & SAID_DELIVERED))
 		spill_if_open(r);
@@ -362,7 +508,9 @@ void sb_receipt_stuck(struct sb_delivery *dl, enum sb_stuck why)
 {
 	struct ticket *t = dl->ticket;
 
-	if (why == SB_STUCK_DYING || !pauses(t->receipt->unit))
+	if (why == SB_STUCK_DYING)
+		say(t, SAID_STUCK | SAID_DYING);
+	else if (!pauses(t->receipt->unit))
 		say(t, SAID_STUCK);
 }
 
@@ -500,7 +648,10 @@ static void try_waiting(struct sb_source_unit *u, uint64_t now_ns)
 	while (due_of(&u->waiting, AGAIN_NS) <= now_ns) {
 		struct sb_receipt *r = sb_receipt_of_link(u->waiting.next);
 
-		if (!r->to_journal)
+		if (r->state == WITHDRAWING) { /* one that was not done with may be waiting again */
+			wait_in_line(r);
+			call_all_back(r);
+		} else if (!r->to_journal)
 			offer_again(r); /* what is turned away once more stands behind, and is not due */
 		else if (!spill_if_open(r))
 			return;

@@ -11,6 +11,10 @@
  * backlog, it is older than spill_after, the source wants its place back) the event goes to the journal as it would have
  * from a webhook, with all its deliveries; those that are under way get their numbers then, and the source is told at once.
  *
+ * With an overflow topic the event is given back to the source instead: deliveries that nobody is at are taken back, those that are being
+ * tried are waited for, and then the source sends it on with what is still owed. The DIRECT record says so; what is to die
+ * or has an order goes to the journal all the same.
+ *
  * A crash before either loses nothing: the source has the event, and hands it over again.
  *
  * Threads: a receipt belongs to its source's shard; each of its tickets to the home shard of its target, but for what is

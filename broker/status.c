@@ -56,7 +56,8 @@ static void add_sources(const struct sb_gather *g, struct sb_buf *out)
 		sb_buf_addf(out, "%s{\"name\":\"%s\",\"type\":\"%s\",\"received\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"paused\":%s",
 			i ? "," : "", s->name, slot->connector->type, sb_counted(&s->received), sb_counted(&s->refused),
 			atomic_load(&s->paused) ? "true" : "false");
-		sb_buf_addf(out, ",\"held\":%" PRIu64 ",\"spilled\":%" PRIu64, sb_counted(&slot->held), sb_counted(&s->spilled));
+		sb_buf_addf(out, ",\"held\":%" PRIu64 ",\"spilled\":%" PRIu64 ",\"overflowed\":%" PRIu64, sb_counted(&slot->held),
+			sb_counted(&s->spilled), sb_counted(&s->overflowed));
 		add_rejected(s, out);
 		add_instances(g, &g->source[i], out);
 		sb_buf_addc(out, '}');
@@ -168,6 +169,10 @@ static void source_metrics(const struct sb_gather *g, struct sb_buf *out)
 	for (size_t i = 0; i < g->n_sources; i++)
 		sb_buf_addf(out, "signalbox_events_spilled_total{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name,
 			sb_counted(&g->source[i].slot->stat->spilled));
+	head(out, "events_overflowed_total", "counter", "Events that a source held and has sent on to its overflow topic, by source");
+	for (size_t i = 0; i < g->n_sources; i++)
+		sb_buf_addf(out, "signalbox_events_overflowed_total{via=\"%s\"} %" PRIu64 "\n", g->source[i].slot->name,
+			sb_counted(&g->source[i].slot->stat->overflowed));
 	head(out, "events_rejected_total", "counter", "Events not taken in, by source and reason");
 	for (size_t i = 0; i < g->n_sources; i++) {
 		const struct sb_source_stat *s = g->source[i].slot->stat;

@@ -199,6 +199,18 @@ struct sb_unreadable {
 	struct sb_slice message;
 };
 int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct sb_unreadable *what);
+/*
+ * `overflow: {topic: T}`: an event that is stuck is given back to its source, which sends it on with the names of those it is still owed
+ * to. Nobody else tries to deliver it any more. The source answers by sb_source_overflowed(s, token, there), once, never from within
+ * overflow(): true when T has it for good, and settled() follows; false when the source is closing, and gives it up.
+ */
+struct sb_overflow {
+	void *token;
+	const struct sb_event *event; /* until the answer */
+	struct sb_slice position;     /* as handed; until the answer */
+	struct sb_slice owed;         /* JSON: [{"rule":"r","target":"t"}]; for the call */
+};
+void sb_source_overflowed(struct sb_source *s, void *token, bool there);
 /* The source wants its place back: the n oldest events that only memory has go to the journal, and are settled by that. */
 void sb_source_spill(struct sb_source *s, size_t n);
 /*
@@ -241,6 +253,9 @@ struct sb_source_ops {
 	void (*refused)(struct sb_source *s, uint64_t cookie, const struct sb_refusal *why);
 	/* An event that was handed over is settled: in any order. A source with positions feeds its watermark. NULL: never hands. */
 	void (*settled)(struct sb_source *s, uint64_t cookie, uint32_t epoch);
+	/* Both, or neither: the source cannot send on. check_overflow: -1, err says why `topic` will not do. */
+	void (*overflow)(struct sb_source *s, const struct sb_overflow *o);
+	int (*check_overflow)(const void *conf, const char *topic, struct sb_err *err);
 	/* No new events; then sb_source_closed, when nothing more is to be settled or the source no longer waits for it. */
 	void (*close)(struct sb_source *s);
 	void (*free)(struct sb_source *s);
@@ -260,6 +275,7 @@ struct sb_source {
 	enum sb_envelope envelope;
 	const struct sb_template *source_tpl;     /* `source:`; NULL: not set */
 	const struct sb_template *detail_type_tpl;
+	const char *overflow_topic;               /* NULL: none */
 	const char *token_sha256;                 /* unused here; auth lives with the listener */
 	void (*closed)(struct sb_source *s);
 	void *owner;

@@ -175,6 +175,21 @@ static void fall_due(struct sb_dispatch *d)
 	}
 }
 
+bool sb_dispatch_withdraw(struct sb_dispatch *d, struct sb_delivery *dl)
+{
+	SB_ASSERT(sb_dispatch_unnumbered(dl));
+	if (dl->state == SB_DL_QUEUED)
+		unqueue(d, dl);
+	else if (dl->state == SB_DL_WAITING)
+		sb_heap_remove(&d->due, &dl->due);
+	else
+		return false;
+	sb_dispatch_reserve_always(d, dl->bytes); /* forgetting gives it back */
+	sb_dispatch_forget(d, dl);
+	sb_dispatch_pump(d);
+	return true;
+}
+
 /* ------------------------------------------------------------------------------------------------ death */
 
 static bool bury(struct sb_dispatch *d, struct sb_delivery *dl)

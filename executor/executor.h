@@ -203,6 +203,11 @@ bool sb_dispatch_busy(const struct sb_dispatch *d);
  * of numbers, as mail is. One that was never offered is taken now, room or not.
  */
 void sb_dispatch_number(struct sb_dispatch *d, struct sb_delivery *dl);
+/*
+ * A delivery without a number that is offered, and not in flight or dying, is taken back: true, and it is gone; its room stays
+ * reserved. False: it is being tried; what becomes of that is told as always.
+ */
+bool sb_dispatch_withdraw(struct sb_dispatch *d, struct sb_delivery *dl);
 void sb_dispatch_tick(struct sb_dispatch *d);
 void sb_dispatch_pause(struct sb_dispatch *d, bool on);
 /* The connector says that `t` can be reached again: the next probe goes now. Nothing, when d has another target by now. */

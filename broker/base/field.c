@@ -204,12 +204,20 @@ static int not_a_word(struct sb_decode *d, const struct sb_field *f, const struc
 	return sb_field_report(d, n, &err);
 }
 
+static int decode_object(struct sb_decode *d, const struct sb_field *f, const struct sb_node *n, void *ret);
+
 static int decode_enum(struct sb_decode *d, const struct sb_field *f, const struct sb_node *n, void *ret)
 {
+	const struct sb_field map = { .key = f->key, .type = SB_T_OBJECT, .sub = f->sub };
 	const char *s;
 
+	if (f->sub && n->kind == SB_NODE_MAP) {
+		for (int i = 0; f->names[i]; i++)
+			*(int *)SB_ROW_AT(ret, f) = i + 1;
+		return decode_object(d, &map, n, ret);
+	}
 	if (n->kind != SB_NODE_STRING)
-		return sb_field_wrong_kind(d, n, "a word", NULL);
+		return sb_field_wrong_kind(d, n, f->sub ? "a word or a map" : "a word", NULL);
 	if (sb_node_string(d, n, &s) < 0)
 		return -1;
 	for (int i = 0; f->names[i]; i++)
@@ -330,8 +338,6 @@ static int decode_map(struct sb_decode *d, const struct sb_field *f, const struc
 	((struct sb_field_map *)SB_ROW_AT(ret, f))->node = n->kind == SB_NODE_MAP ? n : NULL;
 	return 0;
 }
-
-static int decode_object(struct sb_decode *d, const struct sb_field *f, const struct sb_node *n, void *ret);
 
 typedef int decode_fn(struct sb_decode *d, const struct sb_field *f, const struct sb_node *n, void *ret);
 

@@ -41,7 +41,7 @@ struct sb_field {
 	const char *dflt;              /* as the user would write it; NULL: zero value */
 	int64_t min, max;              /* INT, MS, BYTES: range, STR: length, STRS: entries; both 0: no check. max 0: none */
 	const char *const *names;      /* ENUM: the words, NULL behind the last */
-	const struct sb_field *sub;    /* OBJECT */
+	const struct sb_field *sub;    /* OBJECT. ENUM: a map may stand there instead; the value is then the number of words, offsets are the outer struct's */
 	const char *doc;               /* one sentence */
 	bool live;                     /* a reload may change it */
 };

@@ -73,6 +73,8 @@ void sb_fields_compare(
 				f->sub, (const char *)a + f->offset, (const char *)b + f->offset, path, fn, arg);
 		else if (!same_row(f, a, b))
 			fn(arg, f, path);
+		else if (f->type == SB_T_ENUM && f->sub)
+			sb_fields_compare(f->sub, a, b, path, fn, arg);
 	}
 }
 

@@ -92,10 +92,10 @@ static void docs_rows(const struct sb_field *rows, const char *prefix, struct sb
 		char path[160];
 
 		snprintf(path, sizeof(path), "%s%s%s", prefix, *prefix ? "." : "", rows->key);
-		sb_buf_addf(out, "| `%s` | %s | ", path, types[rows->type].docs);
+		sb_buf_addf(out, "| `%s` | %s%s | ", path, types[rows->type].docs, rows->type == SB_T_ENUM && rows->sub ? " or map" : "");
 		docs_values(rows, out);
 		sb_buf_addf(out, " | %s |\n", rows->doc ? rows->doc : "");
-		if (rows->type == SB_T_OBJECT)
+		if (rows->sub)
 			docs_rows(rows->sub, path, out);
 	}
 }
@@ -143,7 +143,13 @@ static void schema_enum(const struct sb_field *f, struct sb_buf *out)
 	sb_buf_adds(out, "\"anyOf\":[{\"enum\":[");
 	for (int i = 0; f->names[i]; i++)
 		sb_buf_addf(out, "%s\"%s\"", i ? "," : "", f->names[i]);
-	sb_buf_adds(out, "]},{\"type\":\"string\"" OR_REFERENCE "}]");
+	sb_buf_adds(out, "]},{\"type\":\"string\"" OR_REFERENCE "}");
+	if (f->sub) {
+		sb_buf_adds(out, ",{");
+		sb_fields_object(f->sub, out);
+		sb_buf_adds(out, "}");
+	}
+	sb_buf_addc(out, ']');
 }
 
 static void schema_range(const struct sb_field *f, struct sb_buf *out)

@@ -94,7 +94,7 @@ static struct sb_slice data(const struct sb_item *item, const struct ce *ce)
 
 /* ------------------------------------------------------------------------------------------------ binary */
 
-static int decode_base64(struct sb_slice s, struct sb_buf *out)
+int kafka_decode_base64(struct sb_slice s, struct sb_buf *out)
 {
 	char *p = sb_buf_reserve(out, s.n / 4 * 3 + 4);
 	int n;
@@ -120,7 +120,7 @@ static int set_data(struct kafka_encoder *e, const struct sb_item *item, const s
 		return 0;
 	}
 	sb_buf_clear(&e->value);
-	rc = ce->base64 ? decode_base64(sb_json_text(ce->t, ce->detail), &e->value) :
+	rc = ce->base64 ? kafka_decode_base64(sb_json_text(ce->t, ce->detail), &e->value) :
 			  sb_json_unescape(sb_json_text(ce->t, ce->detail), &e->value);
 	m->value = e->value.len ? sb_buf_slice(&e->value) : SB_SLICE("");
 	return rc;

@@ -43,7 +43,7 @@ static const struct kafka_reserved reserved[] = {
 
 /* ------------------------------------------------------------------------------------------------ check */
 
-static bool is_topic(const char *s)
+bool kafka_is_topic(const char *s)
 {
 	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 
@@ -90,7 +90,7 @@ int kafka_target_check(struct sb_decode *d, const struct sb_node *at, void *conf
 	struct kafka_target_conf *c = conf;
 	int rc = kafka_cluster_check(d, at, &c->cluster, reserved);
 
-	if (c->topic && !is_topic(c->topic))
+	if (c->topic && !kafka_is_topic(c->topic))
 		rc = kafka_complain(d, sb_node_get(at, "topic"), "a topic has letters, digits, `.`, `_` and `-`", "not the name of a topic");
 	if (check_headers(d, c) < 0)
 		rc = -1;
@@ -104,7 +104,7 @@ int kafka_target_check(struct sb_decode *d, const struct sb_node *at, void *conf
  * 1 MB, below what brokers take unless told otherwise. A topic that is not there is told within 5 s, one that was made
  * since, or has got more partitions, is seen after 10 s.
  */
-static const struct kafka_pair defaults[] = {
+const struct kafka_pair kafka_producer_defaults[] = {
 	{ "client.id", "signalbox" },
 	{ "linger.ms", "1" },
 	{ "partitioner", "murmur2_random" }, /* as the Java clients do */
@@ -131,5 +131,5 @@ rd_kafka_conf_t *kafka_target_rdkafka(const struct kafka_target_conf *c, uint64_
 	};
 
 	snprintf(timeout, sizeof(timeout), "%" PRIu64, timeout_ms);
-	return kafka_cluster_conf(&c->cluster, defaults, fixed, err);
+	return kafka_cluster_conf(&c->cluster, kafka_producer_defaults, fixed, err);
 }

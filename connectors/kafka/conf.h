@@ -29,6 +29,8 @@ struct kafka_target_conf {
 	size_t n_headers;
 };
 
+bool kafka_is_topic(const char *s);
+extern const struct kafka_pair kafka_producer_defaults[]; /* of librdkafka, for whoever writes */
 extern const struct sb_field kafka_target_fields[];
 int kafka_target_check(struct sb_decode *d, const struct sb_node *at, void *conf);
 /* NULL: err says why. The caller owns it. `alone`: every record in a batch of its own. */

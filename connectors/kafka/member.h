@@ -6,6 +6,7 @@
 
 #include "broker/base/clock.h"
 #include "consumer.h"
+#include "overflow.h"
 #include "record.h"
 #include "window.h"
 
@@ -51,12 +52,14 @@ struct kafka_source {
 	uint64_t regular_ns;         /* store what there is */
 	uint64_t store_ns;           /* no store before */
 	bool commit_out;
+	struct kafka_overflow overflow;
 	struct kafka_ender ender;
 	struct kafka_claim claim;
 	enum life life;
 	uint64_t leave_ns;
 	bool paused, failed;
 	bool subscribed;             /* false: its name is still another's */
+	bool ended;                  /* the consumer is gone */
 	bool joining, kept;          /* kept: librdkafka must not destroy it */
 	struct {
 		uint64_t records, buried, lost_by_retention, stale, abandoned, rebalances, errors;

@@ -27,6 +27,7 @@ int kafka_encode(struct kafka_encoder *e, const struct kafka_target_conf *c, con
 
 /* ------------------------------------------------------------------------------------------------ cloudevents.c */
 
+int kafka_decode_base64(struct sb_slice s, struct sb_buf *out); /* appends; what is no base64 as it stands */
 int kafka_header_add(struct kafka_message *m, const char *name, struct sb_slice value);
 /* Value and headers of the delivery as a CloudEvent. */
 int kafka_cloudevent_binary(struct kafka_encoder *e, const struct sb_item *item, struct kafka_message *m);

@@ -262,6 +262,7 @@ static void end_consumer(struct kafka_source *k)
 	rd_kafka_queue_io_event_enable(k->queue, -1, NULL, 0);
 	rd_kafka_queue_destroy(k->queue);
 	k->queue = NULL;
+	kafka_overflow_close(&k->overflow);
 	k->life = ENDING;
 	k->kept = must_be_kept(k);
 	if (k->kept)
@@ -282,7 +283,9 @@ static void close_step(struct kafka_source *k)
 		try_to_leave(k, now);
 	if (k->life == LEAVING && kafka_ask_idle(&k->ask) && (rd_kafka_consumer_closed(k->rk) || now >= k->leave_ns))
 		end_consumer(k);
-	if (k->life == ENDING && (k->kept || kafka_ended(&k->ender))) {
+	if (k->life == ENDING && !k->ended)
+		k->ended = k->kept || kafka_ended(&k->ender);
+	if (k->life == ENDING && k->ended && kafka_overflow_closed(&k->overflow)) {
 		k->life = CLOSED;
 		k->rk = NULL;
 		kafka_unclaim(&k->claim);
@@ -298,6 +301,7 @@ static void turn(struct kafka_source *k)
 	if (kafka_ask_done(&k->ask))
 		kafka_on_answer(k);
 	read_parts(k);
+	kafka_overflow_turn(&k->overflow);
 	kafka_drain_revoked(k);
 	if (k->life != RUNNING)
 		close_step(k);
@@ -421,6 +425,7 @@ static int kafka_open(struct sb_source *s, struct sb_err *err)
 	k->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (k->wake_fd < 0)
 		return sb_fail_errno(err, "kafka: eventfd");
+	kafka_overflow_init(&k->overflow, s, k->wake_fd);
 	k->wake = event_new(s->env->base, k->wake_fd, EV_READ | EV_PERSIST, on_wake, k);
 	k->tick = event_new(s->env->base, -1, EV_PERSIST, on_tick, k);
 	if (open_consumer(k, err) < 0)
@@ -463,6 +468,7 @@ static void kafka_free(struct sb_source *s)
 	if (k->queue)
 		end_consumer(k);
 	kafka_end_wait(&k->ender);
+	kafka_overflow_free(&k->overflow);
 	if (k->wake)
 		event_free(k->wake);
 	if (k->tick)
@@ -492,6 +498,25 @@ static void status_part(const struct kafka_source *k, const struct part *p, stru
 		kafka_window_held(&p->window), kafka_window_finished(&p->window));
 }
 
+static void kafka_overflow_source(struct sb_source *s, const struct sb_overflow *what)
+{
+	struct kafka_source *k = s->state;
+
+	kafka_overflow_take(&k->overflow, what);
+}
+
+static void status_overflow(const struct kafka_source *k, struct sb_buf *out)
+{
+	if (!k->source->overflow_topic)
+		return;
+	sb_buf_adds(out, ",\"overflow\":{\"topic\":");
+	sb_json_add_string(out, sb_slice_str(k->source->overflow_topic));
+	sb_buf_addf(out, ",\"sent\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"under_way\":%u,\"last_error\":", k->overflow.n, k->overflow.refused,
+		k->overflow.under_way);
+	sb_json_add_string(out, sb_slice_str(k->overflow.last_error));
+	sb_buf_addc(out, '}');
+}
+
 static void kafka_status(struct sb_source *s, struct sb_buf *out)
 {
 	const struct kafka_source *k = s->state;
@@ -502,6 +527,7 @@ static void kafka_status(struct sb_source *s, struct sb_buf *out)
 		k->failed ? "true" : "false", k->counts.records, k->counts.buried, k->counts.lost_by_retention, k->counts.stale,
 		k->counts.abandoned, k->counts.rebalances, k->counts.errors);
 	sb_json_add_string(out, sb_slice_str(k->last_error));
+	status_overflow(k, out);
 	sb_buf_adds(out, ",\"partitions\":[");
 	for (size_t i = 0; i < k->n_parts && n < STATUS_PARTS && k->rk; i++) {
 		if (!k->part[i])
@@ -522,6 +548,8 @@ const struct sb_source_ops kafka_source_ops = {
 	.open = kafka_open,
 	.pause = kafka_pause,
 	.settled = kafka_settled,
+	.overflow = kafka_overflow_source,
+	.check_overflow = kafka_overflow_check,
 	.close = kafka_close,
 	.free = kafka_free,
 	.status = kafka_status,

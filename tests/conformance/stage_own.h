@@ -35,6 +35,7 @@ int __wrap_sb_source_bury(struct sb_source *s, const struct sb_held *held, const
 void __wrap_sb_source_remember(struct sb_source *s, struct sb_slice key, struct sb_slice value);
 int __wrap_sb_source_remembered(struct sb_source *s, struct sb_slice key, struct sb_buf *out);
 void __wrap_sb_source_spill(struct sb_source *s, size_t n);
+void __wrap_sb_source_overflowed(struct sb_source *s, void *token, bool there);
 bool __wrap_sb_source_may_settle(struct sb_source *s);
 void __wrap_sb_source_rejected(struct sb_source *s, const char *reason, uint64_t n);
 const char *__wrap_sb_source_bus(struct sb_source *s, struct sb_slice name);

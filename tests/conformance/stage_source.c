@@ -140,6 +140,12 @@ void __wrap_sb_source_spill(struct sb_source *s, size_t n)
 		}
 }
 
+/* The stage never has anything sent on. */
+void __wrap_sb_source_overflowed(struct sb_source *s, void *token, bool there)
+{
+	violated(stage_of(s), "it answers for %p, %d, which nobody gave it", token, there);
+}
+
 bool __wrap_sb_source_may_settle(struct sb_source *s)
 {
 	(void)s;

@@ -89,6 +89,13 @@ static const struct {
 	{ "{sources: {q: {queue: {}}}, targets: {t: {log: {}, order_by: $.detail.id}}}", NULL,
 		"1:62 warning: in a group of several daemons this order ends where a part of 'q' changes hands | what is journaled "
 		"here comes after what the next owner reads on; it holds with one daemon\n" },
+	{ "sources: {q: {queue: {}, overflow: {topic: t}}}", NULL,
+		"1:36 `queue` sources have no topic to overflow into | write `spill` or `pause`\n" },
+	{ "sources: {q: {queue: {}, overflow: {topik: t}}}", NULL,
+		"1:26 the key `topic` is missing | topic: Of a `kafka` source: the topic of the same cluster that gets the event, with the "
+		"names of those it is owed to.\n1:37 unknown key `topik` | did you mean `topic`?\n" },
+	{ "sources: {q: {queue: {}, overflow: 5}}", NULL, "1:36 expected a word or a map, found a number | \n" },
+	{ "sources: {q: {queue: {}, overflow: splil}}", NULL, "1:36 `splil` is not a value of `overflow` | did you mean `spill`?\n" },
 	{ "{sources: {q: {queue: {}, overflow: pause}}, targets: {t: {log: {}, order_by: $.detail.id}}}", NULL, "" },
 	{ "targets: {t: {log: {}, order_by: a..b}}", NULL, "1:34 path 'a..b': column 3: expected a key | \n" },
 	/* listeners */

@@ -37,6 +37,13 @@ static struct {
 	struct sb_source *source[SHARDS_MAX];
 	uint8_t settled[EVENTS_MAX], refused[EVENTS_MAX];
 	unsigned handed, n_settled, n_refused;
+	struct {
+		struct sb_source *s;
+		void *token;
+		unsigned owed;
+	} sent_on[EVENTS_MAX]; /* and not answered */
+	unsigned n_sent_on, owed, overflowed; /* deliveries that were ever owed so; of what is there */
+	char last_owed[256];
 	/* the targets */
 	const char *answers; /* of outcomes' first letters, chosen by chance; NULL: hold */
 	struct {
@@ -71,6 +78,34 @@ static void on_refused(struct sb_source *s, uint64_t cookie, const struct sb_ref
 	t.n_refused++;
 }
 
+static void on_overflow(struct sb_source *s, const struct sb_overflow *o)
+{
+	assert_true(t.n_sent_on < SB_LEN(t.sent_on));
+	t.sent_on[t.n_sent_on].s = s;
+	t.sent_on[t.n_sent_on].token = o->token;
+	t.sent_on[t.n_sent_on].owed = 0;
+	assert_true(sb_slice_eq_str(o->position, "t/0/1"));
+	snprintf(t.last_owed, sizeof(t.last_owed), "%.*s", SB_SLICE_ARG(o->owed));
+	for (const char *p = t.last_owed; (p = strstr(p, "\"rule\"")); p++)
+		t.sent_on[t.n_sent_on].owed++;
+	t.owed += t.sent_on[t.n_sent_on++].owed;
+}
+
+static int any_topic(const void *conf, const char *topic, struct sb_err *err)
+{
+	return conf && !err ? -1 : strcmp(topic, "later");
+}
+
+static void answer_overflow(unsigned i, bool there)
+{
+	struct sb_source *s = t.sent_on[i].s;
+	void *token = t.sent_on[i].token;
+
+	t.overflowed += there ? t.sent_on[i].owed : 0;
+	t.sent_on[i] = t.sent_on[--t.n_sent_on];
+	sb_source_overflowed(s, token, there);
+}
+
 static void source_close(struct sb_source *s)
 {
 	s->closed(s);
@@ -79,7 +114,7 @@ static void source_close(struct sb_source *s)
 static const struct sb_connector held = {
 	.type = "held",
 	.source = &(const struct sb_source_ops){ .open = source_open, .settled = on_settled, .refused = on_refused,
-		.close = source_close },
+		.overflow = on_overflow, .check_overflow = any_topic, .close = source_close },
 };
 
 static void answer(struct sb_target *target, struct sb_batch *b, char how)
@@ -146,13 +181,15 @@ static void write_file(const char *name, const char *text)
 	fclose(f);
 }
 
-static void load_config(void)
+static void load_config(bool overflow)
 {
 	struct sb_diags d = { 0 };
-	char path[128];
+	char path[128], text[400];
 
-	write_file("signalbox.yaml", "version: 1\ndata_dir: ./data\nlisteners: {main: {address: 127.0.0.1:0}}\nrules: rules.d\n"
-		"sources: {k: {held: {}}}\ntargets: {a: {far: {}}, b: {far: {}}, c: {far: {}}, o: {far: {}, order_by: $.detail.n}}\n");
+	snprintf(text, sizeof(text), "version: 1\ndata_dir: ./data\nlisteners: {main: {address: 127.0.0.1:0}}\nrules: rules.d\n"
+		"sources: {k: {held: {}, overflow: %s}}\ntargets: {a: {far: {}}, b: {far: {}}, c: {far: {}}, o: {far: {}, order_by: $.detail.n}}\n",
+		overflow ? "{topic: later}" : "spill");
+	write_file("signalbox.yaml", text);
 	write_file("rules.d/rules.yaml", "rules:\n"
 		"  - {name: one, pattern: {detail: {to: [one, both]}}, targets: [{target: a}]}\n"
 		"  - {name: two, pattern: {detail: {to: [two, both]}}, targets: [{target: b}, {target: c, "
@@ -182,7 +219,7 @@ static int no_sync(struct sb_file *f)
 	return 0; /* nothing crashes here */
 }
 
-static void begin(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
+static void begin_with(unsigned n_shards, uint64_t seed, uint64_t cache_bytes, bool overflow)
 {
 	char path[128];
 	struct sb_err err;
@@ -196,7 +233,7 @@ static void begin(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 	assert_int_equal(mkdir(path, 0700), 0);
 	snprintf(path, sizeof(path), "%s/data", t.dir);
 	assert_int_equal(mkdir(path, 0700), 0);
-	load_config();
+	load_config(overflow);
 	t.disk = *sb_vfs_system.ops;
 	t.disk.fdatasync = no_sync;
 	t.disk.free_bytes = free_bytes;
@@ -219,6 +256,8 @@ static void begin(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 		sb_dispatch_set_policy(t.slots.target[i]->dispatch, &p);
 	}
 }
+
+#define begin(n_shards, seed, cache_bytes) begin_with(n_shards, seed, cache_bytes, false)
 
 static bool turn_all(void)
 {
@@ -275,6 +314,13 @@ static void settle_flight(unsigned i, char how)
 
 	t.flight[i] = t.flight[--t.n_flight];
 	answer(target, b, how);
+}
+
+static void deliver_all(void)
+{
+	while (t.n_flight)
+		settle_flight(0, 'd');
+	come_to_rest();
 }
 
 static void pass_ms(uint64_t ms)
@@ -414,9 +460,7 @@ static void what_is_old_or_asked_for_goes_to_the_journal(void **state)
 	assert_int_equal(t.settled[1], 0);
 	pass_ms(2500);
 	assert_int_equal(t.settled[1], 1);
-	while (t.n_flight)
-		settle_flight(0, 'd');
-	come_to_rest();
+	deliver_all();
 	audit(2, 2, 0);
 	end();
 }
@@ -487,9 +531,7 @@ static void what_is_ordered_is_journaled_first(void **state)
 	come_to_rest();
 	assert_int_equal(t.n_flight, 2);
 	assert_int_equal(t.settled[0], 1);
-	while (t.n_flight)
-		settle_flight(0, 'd');
-	come_to_rest();
+	deliver_all();
 	audit(1, 2, 0);
 	end();
 }
@@ -512,9 +554,7 @@ static void a_full_disk_makes_it_wait(void **state)
 	t.disk_full = false;
 	pass_ms(3000);
 	assert_int_equal(t.n_settled, 3);
-	while (t.n_flight)
-		settle_flight(0, 'd');
-	come_to_rest();
+	deliver_all();
 	audit(3, 4, 0);
 	end();
 }
@@ -563,13 +603,93 @@ static void what_is_due_when_it_stops_holds_nobody_up(void **state)
 	end();
 }
 
+/* What one target has, and what is being tried, is not sent on; what fails is, once, with all who are owed. */
+static void what_is_stuck_is_sent_on_when_nobody_is_at_it(void **state)
+{
+	(void)state;
+	for (unsigned shards = 1; shards <= 2; shards++) {
+		begin_with(shards, 1, 8 << 20, true);
+		hand("both");
+		come_to_rest();
+		assert_int_equal(t.n_flight, 3);
+		for (unsigned i = 0; i < 3; i++) /* a has it */
+			if (strcmp(t.flight[i].t->name, "a") == 0)
+				settle_flight(i, 'd');
+		settle_flight(0, 'r');
+		come_to_rest();
+		pass_ms(10000);
+		assert_int_equal(t.n_sent_on, 0); /* the third is being tried */
+		settle_flight(0, 'u');
+		come_to_rest();
+		assert_int_equal(t.n_sent_on, 1);
+		assert_string_equal(t.last_owed, "[{\"rule\":\"two\",\"target\":\"b\"},{\"rule\":\"two\",\"target\":\"c\"}]");
+		pass_ms(100000);
+		assert_int_equal(t.n_flight, 0); /* nobody tries any more */
+		assert_int_equal(t.n_settled, 0);
+		answer_overflow(0, true);
+		assert_int_equal(t.n_settled, 0); /* not yet durable */
+		come_to_rest();
+		assert_int_equal(t.n_settled, 1);
+		assert_int_equal(sb_counted(&slot()->stat->overflowed), 1);
+		assert_int_equal(sb_counted(&slot()->stat->spilled), 0);
+		for (size_t i = 0; i < t.slots.n_targets; i++)
+			assert_true(sb_dispatch_owes_nothing(t.slots.target[i]->dispatch));
+		audit(1, 3, 0);
+		end();
+	}
+}
+
+/* What is delivered after all is, what dies is a dead letter, what is ordered is numbered, what the source gives up is kept here. */
+static void what_cannot_be_sent_on_goes_to_the_journal(void **state)
+{
+	(void)state;
+	begin_with(2, 1, 8 << 20, true);
+	hand("one");
+	come_to_rest();
+	settle_flight(0, 'x');
+	hand("row");
+	hand("two");
+	come_to_rest();
+	pass_ms(10000); /* long overdue */
+	deliver_all();
+	assert_int_equal(t.owed, 0);
+	assert_int_equal(t.n_settled, 3);
+	hand("one");
+	come_to_rest();
+	settle_flight(0, 'r');
+	come_to_rest();
+	assert_int_equal(t.n_sent_on, 1);
+	answer_overflow(0, false);
+	come_to_rest();
+	assert_int_equal(t.n_settled, 4);
+	deliver_all();
+	assert_int_equal(sb_counted(&slot()->stat->spilled), 3);
+	assert_int_equal(sb_counted(&slot()->stat->overflowed), 0);
+	audit(4, 5, 1);
+	end();
+}
+
+static void what_is_being_sent_on_at_the_end_stays_with_its_source(void **state)
+{
+	(void)state;
+	begin_with(1, 1, 8 << 20, true);
+	hand("one");
+	settle_flight(0, 'r');
+	hand("one"); /* called back when it stops */
+	sb_source_spill(t.source[0], 10);
+	turn_all();
+	assert_int_equal(t.n_sent_on, 1);
+	end();
+	assert_int_equal(t.n_settled, 0);
+}
+
 /* Any outcomes, any order, hardly any memory: each is settled once, and everything is accounted for. */
-static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
+static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes, bool overflow)
 {
 	static const char *const to[] = { "one", "two", "both", "nobody", "row" };
 	unsigned expect = 0, n = 400;
 
-	begin(n_shards, seed, cache_bytes);
+	begin_with(n_shards, seed, cache_bytes, overflow);
 	t.answers = "ddddddrux";
 	while (t.handed < n) {
 		unsigned k = sb_rand_u32(&t.chance) % 5;
@@ -586,12 +706,16 @@ static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 		}
 		while (t.n_flight > 20 || (t.n_flight && sb_rand_u32(&t.chance) % 2))
 			settle_flight(sb_rand_u32(&t.chance) % t.n_flight, by_chance());
+		while (t.n_sent_on && sb_rand_u32(&t.chance) % 3 == 0)
+			answer_overflow(sb_rand_u32(&t.chance) % t.n_sent_on, sb_rand_u32(&t.chance) % 8 != 0);
 	}
 	t.answers = "d";
 	t.disk_full = false;
 	for (int i = 0; i < 3000 && t.n_settled < n; i++) {
 		while (t.n_flight)
 			settle_flight(0, 'd');
+		while (t.n_sent_on)
+			answer_overflow(0, true);
 		pass_ms(500);
 	}
 	for (int i = 0; i < 3000; i++) {
@@ -599,11 +723,14 @@ static void play(unsigned n_shards, uint64_t seed, uint64_t cache_bytes)
 			settle_flight(0, 'd');
 		pass_ms(1000);
 	}
+	for (size_t i = 0; i < t.slots.n_targets; i++)
+		assert_true(sb_dispatch_owes_nothing(t.slots.target[i]->dispatch));
 	for (unsigned i = 0; i < n; i++)
 		if (t.settled[i] != 1)
 			fail_msg("seed %u: event %u was settled %u times", (unsigned)seed, i, t.settled[i]);
 	assert_int_equal(sb_counted(&slot()->held), 0);
-	audit(n, t.delivered, expect - t.delivered);
+	assert_int_equal(t.overflowed > 0, overflow);
+	audit(n, t.delivered + t.overflowed, expect - t.delivered - t.overflowed);
 	end();
 }
 
@@ -639,10 +766,12 @@ static void each_is_settled_once_whatever_happens(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 6; seed++) {
-		play(1, seed, 8 << 20);
-		play(3, seed, 8 << 20);
-		play(1, seed, 4 << 10);
-		play(3, seed, 4 << 10);
+		for (int overflow = 0; overflow < (seed <= 2 ? 2 : 1); overflow++) {
+			play(1, seed, 8 << 20, overflow);
+			play(3, seed, 8 << 20, overflow);
+			play(1, seed, 4 << 10, overflow);
+			play(3, seed, 4 << 10, overflow);
+		}
 	}
 }
 
@@ -660,6 +789,9 @@ int main(void)
 		cmocka_unit_test(a_full_disk_makes_it_wait),
 		cmocka_unit_test(with_pause_what_is_turned_away_is_offered_again),
 		cmocka_unit_test(what_is_due_when_it_stops_holds_nobody_up),
+		cmocka_unit_test(what_is_stuck_is_sent_on_when_nobody_is_at_it),
+		cmocka_unit_test(what_cannot_be_sent_on_goes_to_the_journal),
+		cmocka_unit_test(what_is_being_sent_on_at_the_end_stays_with_its_source),
 		cmocka_unit_test(a_fast_stream_waits_instead_of_spilling),
 		cmocka_unit_test(each_is_settled_once_whatever_happens),
 	};
