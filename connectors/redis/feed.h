@@ -101,6 +101,7 @@ struct rds_feed {
 	bool surveying, found, alone, positioned;
 	uint64_t pending; /* in the whole group, and the first of them */
 	struct rds_id lowest_pending;
+	uint64_t unsurveyed; /* acknowledged by us since the last survey began */
 	struct rds_id last_delivered, position; /* everything up to position is done, by whichever member */
 	/* pending.c */
 	enum rds_own own;

@@ -212,6 +212,7 @@ void rds_group_survey(struct rds_feed *f)
 	if (rds_feed_tell(f, on_groups, f) < 0)
 		return;
 	f->surveying = true;
+	f->unsurveyed = 0;
 	sb_buf_clear(&f->command);
 	rds_begin(&cmd, &f->command, 3, "XPENDING");
 	rds_word(&cmd, f->key);

@@ -104,7 +104,12 @@ static bool stream_ack(struct rds_feed *f)
 	for (size_t i = 0; i < n; i++, l = l->next)
 		rds_bytes(&cmd, sb_slice(id, rds_id_format(SB_CONTAINER(l, struct rds_entry, link)->id, id)));
 	rds_end(&cmd);
-	return rds_ack_by(f, n);
+	if (!rds_ack_by(f, n))
+		return false;
+	f->unsurveyed += n;
+	if (f->unsurveyed >= (uint64_t)f->conf->window.entries) /* what a lost group costs is so many, however fast they went */
+		rds_group_survey(f);
+	return true;
 }
 
 static void on_given_up(redisAsyncContext *ac, void *reply, void *arg)
