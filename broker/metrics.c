@@ -335,8 +335,8 @@ int sb_metrics_start(struct sb_daemon *d, struct sb_metrics **ret, struct sb_err
 	name_instance(m);
 	for (unsigned i = 0; i < SB_PARTS; i++)
 		sb_names_init(&m->names[i], (enum sb_part)i);
-	if (rds_conn_new(&m->env, &(struct rds_conn_conf){ conf->url, conf->user, conf->password, conf->connect_timeout_ms,
-		COMMAND_TIMEOUT_MS, m->name }, &conn_ops, m, &m->conn, err) < 0) {
+	if (rds_conn_new(&m->env, &(struct rds_conn_conf){ .url = conf->url, .user = conf->user, .password = conf->password,
+		.connect_timeout_ms = conf->connect_timeout_ms, .command_timeout_ms = COMMAND_TIMEOUT_MS, .name = m->name }, &conn_ops, m, &m->conn, err) < 0) {
 		sb_metrics_free(m);
 		return sb_wrap(err, "metrics.redis");
 	}

@@ -293,6 +293,7 @@ struct sb_connector {
 	const char *summary; /* one line for help and docs */
 	const struct sb_source_ops *source; /* NULL: cannot be a source */
 	const struct sb_target_ops *target; /* NULL: cannot be a target */
+	void (*about)(struct sb_buf *out);  /* the library behind it, and what that can do, for `version`; NULL: nothing to say */
 };
 
 /* Every connector there is, those of executor/ and broker/ included; NULL behind the last. */

@@ -133,10 +133,11 @@ static const struct rds_conn_ops conn_ops = { on_up, on_down };
 int rds_channels_new(struct sb_source *s, struct sb_envelope_reader *envelope, struct rds_channels **ret, struct sb_err *err)
 {
 	const struct rds_source_conf *conf = s->conf;
-	struct rds_conn_conf at = { .url = conf->at.url, .user = conf->at.user, .password = conf->at.password, .name = s->name,
-		.connect_timeout_ms = conf->at.connect_timeout, .command_timeout_ms = conf->timeout };
+	struct rds_conn_conf at = rds_settings_conn(&conf->at);
 	struct rds_channels *c = sb_xcalloc(sizeof(*c));
 
+	at.name = s->name;
+	at.command_timeout_ms = conf->timeout;
 	if (rds_conn_new(s->env, &at, &conn_ops, c, &c->conn, err) < 0) {
 		free(c);
 		return -1;

@@ -9,11 +9,11 @@
 #include <sys/ioctl.h>
 
 #include "command.h"
-#include "tls.h"
+#include "sentinel.h"
 #include "verdict.h"
 
 /*
- * The states, and what the one timer means in each:
+ * The states, and what the one timer means in each; LOOKING asks the Sentinels first, where there are some:
  *
  *   STOPPED ──start──> LOOKING ──address──> CONNECTING ──> GREETING ──PONG──> UP
  *                         ^  └──────────────────┴─────────────┴────────────────┘ error, timeout, hung up
@@ -51,6 +51,7 @@ struct rds_conn {
 	struct evdns_base *dns; /* NULL: no name to look up so far */
 	struct evdns_getaddrinfo_request *looking;
 	struct rds_tls *tls;
+	struct rds_sentinels *sentinels; /* NULL: the URL says where */
 	struct rds_url url;
 	char moved_host[256]; /* "": where the URL says */
 	unsigned moved_port;
@@ -84,6 +85,8 @@ static void let_go(struct rds_conn *c)
 	struct evdns_getaddrinfo_request *looking = c->looking;
 
 	event_del(c->timer);
+	if (c->sentinels)
+		rds_sentinels_stop(c->sentinels);
 	c->looking = NULL;
 	if (looking)
 		evdns_getaddrinfo_cancel(looking); /* its callback finds that nobody asks any more */
@@ -220,6 +223,8 @@ static const char *text_of(const redisAsyncContext *ac)
 
 	if (c->replies.refused)
 		return "an answer is larger than we read";
+	if (c->tls && *rds_tls_why(c->tls))
+		return rds_tls_why(c->tls);
 	return ac->c.errstr[0] ? ac->c.errstr : "connection lost";
 }
 
@@ -273,6 +278,17 @@ static void on_pong(redisAsyncContext *ac, void *reply, void *arg)
 	c->ops->up(c->arg);
 }
 
+/* What a Sentinel says may be of a moment ago. */
+static void on_role(redisAsyncContext *ac, void *reply, void *arg)
+{
+	struct rds_conn *c;
+	const redisReply *r = greeted(ac, reply, &c);
+
+	(void)arg;
+	if (r && rds_is_array(r, 1) && !sb_slice_eq_str(rds_text(r->element[0]), "master"))
+		rds_conn_fail(c, "it is no primary any more");
+}
+
 static void greet_login(struct rds_conn *c)
 {
 	const char *user = c->conf.user && *c->conf.user ? c->conf.user : c->url.user;
@@ -309,6 +325,12 @@ static void greet(struct rds_conn *c)
 		rds_number(&cmd, c->url.db);
 		rds_end(&cmd);
 		say(c, on_login);
+	}
+	if (c->sentinels) {
+		sb_buf_clear(&c->hello);
+		rds_begin(&cmd, &c->hello, 1, "ROLE");
+		rds_end(&cmd);
+		say(c, on_role);
 	}
 	sb_buf_clear(&c->hello);
 	rds_begin(&cmd, &c->hello, 1, "PING");
@@ -361,7 +383,7 @@ static void connect_to(struct rds_conn *c, const char *ip, unsigned port)
 	c->state = CONNECTING;
 	redisAsyncSetConnectCallback(ac, on_connect);
 	redisAsyncSetDisconnectCallback(ac, on_disconnect);
-	if (c->tls && rds_tls_begin(c->tls, &ac->c, c->url.host) < 0)
+	if (c->tls && rds_tls_begin(c->tls, &ac->c, *c->moved_host ? c->moved_host : c->url.host) < 0)
 		lost(c, "TLS cannot begin");
 }
 
@@ -430,17 +452,38 @@ static void look_up(struct rds_conn *c, const char *host)
 		c->looking = req; /* NULL: it has been answered */
 }
 
-static void attempt(struct rds_conn *c)
+static void go_to(struct rds_conn *c, const char *host)
 {
-	const char *host = *c->moved_host ? c->moved_host : c->url.host;
 	unsigned char numeric[16];
 
-	c->state = LOOKING;
-	set_timer(c, c->conf.connect_timeout_ms);
 	if ((*c->url.path && !*c->moved_host) || evutil_inet_pton(AF_INET, host, numeric) == 1 || evutil_inet_pton(AF_INET6, host, numeric) == 1)
 		connect_to(c, host, *c->moved_host ? c->moved_port : c->url.port);
 	else
 		look_up(c, host);
+}
+
+static void on_primary(void *arg, const char *host, unsigned port, const char *why)
+{
+	struct rds_conn *c = arg;
+
+	if (!host) {
+		lost(c, why);
+		return;
+	}
+	snprintf(c->url.host, sizeof(c->url.host), "%s", host);
+	c->url.port = port;
+	rds_url_show(&c->url, c->where);
+	go_to(c, c->url.host);
+}
+
+static void attempt(struct rds_conn *c)
+{
+	c->state = LOOKING;
+	set_timer(c, c->conf.connect_timeout_ms);
+	if (c->sentinels && !*c->moved_host)
+		rds_sentinels_ask(c->sentinels);
+	else
+		go_to(c, *c->moved_host ? c->moved_host : c->url.host);
 }
 
 /* A server that owes nothing may be silent. */
@@ -519,21 +562,38 @@ const char *rds_conn_why(const struct rds_conn *c)
 	return c->why;
 }
 
+static int set_up(struct rds_conn *c, struct sb_err *err)
+{
+	static const struct rds_tls_conf no_files;
+	const struct rds_conn_conf *conf = &c->conf;
+	const struct rds_tls_conf *files = conf->tls ? conf->tls : &no_files;
+
+	if (rds_url_parse(conf->n_sentinels ? conf->sentinels[0] : conf->url, &c->url, err) < 0)
+		return -1;
+	rds_url_show(&c->url, c->where);
+	if (conf->n_sentinels) {
+		c->url = (struct rds_url){ .tls = c->url.tls, .db = conf->db };
+		snprintf(c->where, sizeof(c->where), "primary %.200s", conf->master);
+		if (rds_sentinels_new(c->env, conf, on_primary, c, &c->sentinels, err) < 0)
+			return -1;
+	}
+	return c->url.tls ? rds_tls_new(files, &c->tls, err) : 0;
+}
+
 int rds_conn_new(const struct sb_env *env, const struct rds_conn_conf *conf, const struct rds_conn_ops *ops, void *arg,
 	struct rds_conn **ret, struct sb_err *err)
 {
 	struct rds_conn *c = sb_xcalloc(sizeof(*c));
 
-	if (rds_url_parse(conf->url, &c->url, err) < 0 || (c->url.tls && rds_tls_new(&c->tls, err) < 0)) {
-		free(c);
-		return -1;
-	}
 	c->env = env;
 	c->conf = *conf;
 	c->ops = ops;
 	c->arg = arg;
 	sb_buf_init(&c->hello, 8192);
-	rds_url_show(&c->url, c->where);
+	if (set_up(c, err) < 0) {
+		rds_conn_free(c);
+		return -1;
+	}
 	if (env->base)
 		c->timer = evtimer_new(env->base, on_timer, c);
 	*ret = c;
@@ -562,6 +622,7 @@ void rds_conn_free(struct rds_conn *c)
 		evdns_base_free(c->dns, 0);
 	if (c->timer)
 		event_free(c->timer);
+	rds_sentinels_free(c->sentinels);
 	rds_tls_free(c->tls);
 	sb_buf_done(&c->hello);
 	free(c);

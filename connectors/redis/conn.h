@@ -8,6 +8,7 @@
 #include "broker/base/field.h"
 #include "connectors/connector.h"
 #include "reply.h"
+#include "tls.h"
 #include "url.h"
 
 /*
@@ -27,6 +28,12 @@ struct rds_conn_conf {
 	uint64_t connect_timeout_ms;       /* from the look-up to PONG */
 	uint64_t command_timeout_ms;       /* without a byte from a server that owes an answer */
 	const char *name;                  /* of the source or target: what CLIENT LIST shows */
+	const struct rds_tls_conf *tls;    /* with rediss://; NULL: what the system trusts */
+	/* Or, with url NULL: the primary that one of these names, asked anew for every connection; TLS as the first of them. */
+	const char *const *sentinels;
+	size_t n_sentinels;
+	const char *master;
+	unsigned db;
 };
 
 struct rds_conn;

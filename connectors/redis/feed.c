@@ -333,9 +333,10 @@ static void name_consumer(struct rds_feed *f)
 static int make_connections(struct rds_feed *f, struct sb_err *err)
 {
 	const struct rds_source_conf *c = f->conf;
-	struct rds_conn_conf conf = { .url = c->at.url, .user = c->at.user, .password = c->at.password, .name = f->s->name,
-		.connect_timeout_ms = c->at.connect_timeout, .command_timeout_ms = c->timeout };
+	struct rds_conn_conf conf = rds_settings_conn(&c->at);
 
+	conf.name = f->s->name;
+	conf.command_timeout_ms = c->timeout;
 	if (rds_conn_new(f->s->env, &conf, &talk_ops, f, &f->talk, err) < 0)
 		return -1;
 	conf.command_timeout_ms += RDS_BLOCK_MS;

@@ -38,6 +38,11 @@ static void wrong(struct asking *a, const char *key, struct sb_err *err)
 	sb_probe_wrong(a->probe, key, err);
 }
 
+static const char *where_key(const struct asking *a)
+{
+	return a->q->at->url ? "url" : "sentinels";
+}
+
 static const char *stream_key(const struct asking *a, size_t i, char out[32])
 {
 	snprintf(out, 32, a->q->group ? "%s[%zu]" : "%s", a->q->key, i);
@@ -208,7 +213,7 @@ static void serve(struct asking *a)
 	if (a->answered)
 		return;
 	sb_hint(&a->why, "do address, TLS and log-in fit?");
-	wrong(a, "url", &a->why);
+	wrong(a, where_key(a), &a->why);
 }
 
 void rds_probe(struct sb_probe *p, const struct rds_question *q)
@@ -218,13 +223,15 @@ void rds_probe(struct sb_probe *p, const struct rds_question *q)
 	struct sb_rand rand;
 	const struct sb_env env = { .base = a.base, .clock = &sb_clock_system, .rand = &rand };
 	unsigned left = sb_probe_left_ms(p);
-	const struct rds_conn_conf conf = { .url = q->at->url, .user = q->at->user, .password = q->at->password,
-		.connect_timeout_ms = SB_MIN(q->at->connect_timeout, left ? left : 1), .command_timeout_ms = left ? left : 1, .name = p->name };
+	struct rds_conn_conf conf = rds_settings_conn(q->at);
 	struct sb_err err;
 
+	conf.name = p->name;
+	conf.command_timeout_ms = left ? left : 1;
+	conf.connect_timeout_ms = SB_MIN(conf.connect_timeout_ms, conf.command_timeout_ms);
 	sb_rand_seed_system(&rand);
 	if (rds_conn_new(&env, &conf, &ops, &a, &a.conn, &err) < 0) {
-		wrong(&a, "url", &err);
+		wrong(&a, where_key(&a), &err);
 	} else {
 		serve(&a);
 		rds_conn_free(a.conn);

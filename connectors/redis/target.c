@@ -421,9 +421,10 @@ static int target_open(struct sb_target *t, struct sb_err *err)
 	const struct target_conf *c = t->conf;
 	struct rds_target *rt = t->state;
 	bool waits = c->wait.replicas || c->wait.aof;
-	struct rds_conn_conf conf = { .url = c->at.url, .user = c->at.user, .password = c->at.password, .name = t->name,
-		.connect_timeout_ms = c->at.connect_timeout, .command_timeout_ms = t->timeout_ms + (waits ? c->wait.timeout : 0) };
+	struct rds_conn_conf conf = rds_settings_conn(&c->at);
 
+	conf.name = t->name;
+	conf.command_timeout_ms = t->timeout_ms + (waits ? c->wait.timeout : 0);
 	rt->t = t;
 	sb_list_init(&rt->waiting);
 	sb_list_init(&rt->unconfirmed);

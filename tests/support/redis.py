@@ -28,11 +28,12 @@ class Error(Exception):
 class Client:
     """As much of the protocol (RESP2) as the tests need. An answer that is an error is raised."""
 
-    def __init__(self, path, timeout=START_S):
-        self.socket = socket.socket(socket.AF_UNIX)
+    def __init__(self, where, timeout=START_S):
+        """The path of a socket, or a port of this machine."""
+        self.socket = socket.socket(socket.AF_INET if isinstance(where, int) else socket.AF_UNIX)
         self.socket.settimeout(timeout)
         try:
-            self.socket.connect(str(path))
+            self.socket.connect(("127.0.0.1", where) if isinstance(where, int) else str(where))
         except OSError:
             self.socket.close()
             raise
@@ -109,10 +110,14 @@ class Server:
                  "repl-diskless-sync-delay": 0}
         return "".join(f"{k} {v if v != '' else chr(34) * 2}\n" for k, v in {**fixed, **self.rows}.items())
 
-    def launch(self):
+    @property
+    def where(self):
+        return self.path
+
+    def launch(self, *words):
         (self.folder / "redis.conf").write_text(self.configuration())
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["redis-server", str(self.folder / "redis.conf")], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(["redis-server", str(self.folder / "redis.conf"), *words], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, cwd=self.folder, preexec_fn=die_with_parent)
 
     def answers(self):
@@ -121,7 +126,7 @@ class Server:
         if self.client:
             self.client.close()
         try:
-            self.client = Client(self.path)
+            self.client = Client(self.where)
             self.client("PING")
             return True
         except Error as e:  # NOAUTH and the like are answers too; LOADING is not
@@ -190,6 +195,31 @@ class Server:
 
     def pending(self, stream, group):
         return self("XPENDING", stream, group)[0]
+
+
+class Sentinel(Server):
+    """Watches a primary under the name `mine` and is a quorum by itself: half a second of silence is its end."""
+
+    def __init__(self, primary, password=None):
+        super().__init__()
+        self.primary, self.password = primary, password
+
+    @property
+    def where(self):
+        return self.port
+
+    def configuration(self):
+        rows = [f"port {self.port}", "bind 127.0.0.1", f"dir {self.folder}", f"sentinel monitor mine 127.0.0.1 {self.primary.port} 1",
+                "sentinel down-after-milliseconds mine 500", "sentinel failover-timeout mine 3000", "daemonize no"]
+        if self.password:
+            rows.append(f"requirepass {self.password}")
+        return "".join(f"{row}\n" for row in rows)
+
+    def launch(self):
+        super().launch("--sentinel")
+
+    def primary_port(self):
+        return int(self("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mine")[1])
 
 
 # ------------------------------------------------------------------------------------------------ from a shell
