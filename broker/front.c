@@ -32,6 +32,11 @@ bool sb_source_authorized(struct sb_source *s, const struct sb_http_req *req)
 	return token_ok(&f->conf->tokens, req);
 }
 
+bool sb_source_has_tokens(struct sb_source *s)
+{
+	return SB_CONTAINER(s, struct sb_source_unit, source)->slot->n_tokens > 0;
+}
+
 static void livez(struct sb_front *f, struct sb_http_req *req)
 {
 	(void)f;

@@ -233,10 +233,12 @@ void sb_source_spec(struct sb_source *s, struct sb_event_spec *ret);
 size_t sb_source_max_event(struct sb_source *s); /* bytes */
 /*
  * May this HTTP request speak for the source? Its own bearer tokens count where it has some, else the listener's; true when
- * neither asks for one. A source that verifies a signature over the body does that instead of asking here.
+ * neither asks for one. A source that verifies a signature over the body does that instead of what the listener asks for, but
+ * beside what it asks for itself.
  */
 struct sb_http_req;
 bool sb_source_authorized(struct sb_source *s, const struct sb_http_req *req);
+bool sb_source_has_tokens(struct sb_source *s); /* of its own */
 
 struct sb_source_ops {
 	size_t state_size;

@@ -56,7 +56,7 @@ static const struct sb_field webhook_fields[] = {
 		.doc = "Path on every listener that serves webhooks; exact, without a query."),
 	SB_F(STRS, struct webhook_conf, headers,
 		.doc = "Request headers kept in `meta.http.headers`. Absent: content-type, user-agent and x-*, without credentials and signatures."),
-	SB_F(OBJECT, struct webhook_conf, verify, .sub = verify_fields, .doc = "Refuse requests without a valid signature."),
+	SB_F(OBJECT, struct webhook_conf, verify, .sub = verify_fields, .doc = "Refuse requests without a valid signature. It stands in for the listener's tokens, and beside the source's own."),
 	{ 0 },
 };
 
@@ -166,9 +166,11 @@ struct parts {
 
 static bool is_authorized(struct webhook *w, const struct sb_http_req *req)
 {
-	if (!w->hmac.header)
-		return sb_source_authorized(w->http.source, req);
-	return sb_hmac_verify(&w->hmac, req->body, sb_http_header(req, w->hmac.header));
+	struct sb_source *s = w->http.source;
+
+	if ((!w->hmac.header || sb_source_has_tokens(s)) && !sb_source_authorized(s, req))
+		return false;
+	return !w->hmac.header || sb_hmac_verify(&w->hmac, req->body, sb_http_header(req, w->hmac.header));
 }
 
 static int write_document(struct webhook *w, const struct sb_http_req *req, struct parts *ret)

@@ -42,5 +42,6 @@ const char *__wrap_sb_source_bus(struct sb_source *s, struct sb_slice name);
 void __wrap_sb_source_spec(struct sb_source *s, struct sb_event_spec *ret);
 size_t __wrap_sb_source_max_event(struct sb_source *s);
 bool __wrap_sb_source_authorized(struct sb_source *s, const struct sb_http_req *req);
+bool __wrap_sb_source_has_tokens(struct sb_source *s);
 
 #endif

@@ -195,6 +195,12 @@ bool __wrap_sb_source_authorized(struct sb_source *s, const struct sb_http_req *
 	return true;
 }
 
+bool __wrap_sb_source_has_tokens(struct sb_source *s)
+{
+	(void)s;
+	return false;
+}
+
 /* ------------------------------------------------------------------------------------------------ what becomes of groups */
 
 static void call_back(struct stage *st, const struct group *g)

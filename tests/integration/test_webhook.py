@@ -27,6 +27,8 @@ def config(secrets, **verify):
         "shop": {"webhook": {"path": "/hooks/shop", "verify": {"header": "X-Shop-Signature", "prefix": "sha256=",
                                                                "secrets": secrets, **verify}}, "source": "com.shop"},
         "open": {"webhook": {"path": "/hooks/open"}, "source": "com.shop", "auth": {"tokens": ["a-bearer-token"]}}}
+    c["sources"]["both"] = {**c["sources"]["shop"], "auth": {"tokens": ["its-own-token"]}}
+    c["sources"]["both"]["webhook"] = {**c["sources"]["shop"]["webhook"], "path": "/hooks/both"}
     return c
 
 
@@ -57,6 +59,14 @@ class Webhook(unittest.TestCase):
         self.assertEqual(d.audit()["events"], 2)
         self.assertEqual(d.metric('events_received_total{via="shop"}'), 2)
         self.assertEqual(d.metric('events_rejected_total{via="shop",reason="unauthorized"}'), 8)
+
+    def test_a_source_with_tokens_of_its_own_wants_both(self):
+        d = self.daemon()
+        token = {"Authorization": "Bearer its-own-token"}
+        for what, headers, status in [("signature and token", {**signed(NEW), **token}, 202), ("a signature alone", signed(NEW), 401),
+                                      ("a token alone", token, 401), ("another's token", {**signed(NEW), "Authorization": "Bearer a-bearer-token"}, 401)]:
+            with self.subTest(what):
+                self.assertEqual(self.status(d, headers, path="/hooks/both"), status)
 
     def test_base64(self):
         d = self.daemon(prefix="", encoding="base64")

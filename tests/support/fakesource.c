@@ -114,6 +114,11 @@ bool sb_source_authorized(struct sb_source *s, const struct sb_http_req *req)
 	return !fake_of(s)->unauthorized;
 }
 
+bool sb_source_has_tokens(struct sb_source *s)
+{
+	return fake_of(s)->has_tokens;
+}
+
 /* ------------------------------------------------------------------------------------------------ life */
 
 static void on_request(struct sb_http_req *req, void *arg)

@@ -18,7 +18,7 @@ struct sb_fake_source {
 	char dir[64], path[96];
 
 	/* What the framework would say. */
-	bool unauthorized;
+	bool unauthorized, has_tokens;
 	size_t max_event;          /* default 256 KiB */
 	const char *refuse_source; /* refuse events of this source ... */
 	enum sb_refuse refuse_why; /* ... for this reason */

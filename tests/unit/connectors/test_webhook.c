@@ -289,6 +289,12 @@ static void signatures_are_verified_over_the_raw_bytes(void **state)
 	assert_int_equal(a.status, 401);
 	assert_int_equal(h.f.n, 1);
 	assert_string_equal(h.f.rejected, "unauthorized unauthorized unauthorized ");
+	h.f.has_tokens = true; /* of its own: both are wanted */
+	sb_fake_post(&h.f, "/h", "X-Hub-Signature-256: " SIGNATURE "\r\n", "{\"n\":1}", &a);
+	assert_int_equal(a.status, 401);
+	h.f.unauthorized = false;
+	sb_fake_post(&h.f, "/h", "X-Hub-Signature-256: " SIGNATURE "\r\n", "{\"n\":1}", &a);
+	assert_int_equal(a.status, 202);
 	hook_done(&h);
 }
 
