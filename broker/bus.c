@@ -80,6 +80,14 @@ static int pass_on(const struct hop *hop, struct sb_event *next, struct sb_refus
 	return -1;
 }
 
+/* What rules make too much of there is no better later. */
+static enum sb_outcome refused(enum sb_refuse why)
+{
+	if (why == SB_REFUSE_STOPPING)
+		return SB_RELEASED;
+	return why == SB_REFUSE_TOO_LARGE ? SB_REJECTED : SB_RETRY;
+}
+
 static void send_one(const struct hop *hop)
 {
 	struct sb_target_slot *slot = SB_CONTAINER(hop->target, struct sb_target_unit, target)->slot;
@@ -96,7 +104,7 @@ static void send_one(const struct hop *hop)
 	if (!next)
 		settle(hop, SB_REJECTED, SB_R_INVALID_JSON, err.msg);
 	else if (pass_on(hop, next, &refusal) < 0)
-		settle(hop, refusal.why == SB_REFUSE_STOPPING ? SB_RELEASED : SB_RETRY, SB_R_RESOURCE_LIMIT_EXCEEDED, refusal.msg);
+		settle(hop, refused(refusal.why), SB_R_RESOURCE_LIMIT_EXCEEDED, refusal.msg);
 }
 
 static void bus_send(struct sb_target *t, struct sb_batch *b)

@@ -212,6 +212,20 @@ void sb_config_check_names(struct sb_config *c, struct sb_diags *diags)
 
 /* ------------------------------------------------------------------------------------------------ rules */
 
+/* A bus gets events, not what a rule makes of them. */
+static void check_bus_input(struct check *k, const struct sb_rule *r, size_t i)
+{
+	const struct sb_target_conf *t = sb_config_target(k->c, r->target[i].target);
+	struct sb_err err;
+
+	if (!t || !bus_of_target(t) || sb_input_kind(r->target[i].input) == SB_INPUT_EVENT)
+		return;
+	sb_fail_at(&err, SB_E_INVALID, &r->target[i].at, "target `%s` is a bus: it gets the whole event, not this input", t->name);
+	sb_hint(&err, "give the input to the rules of that bus");
+	snprintf(err.path, sizeof(err.path), "rule %s, target %zu", r->name ? r->name : "?", i + 1);
+	sb_diag_warning(k->diags, &err);
+}
+
 static void check_rule(struct check *k, const struct sb_rule *r)
 {
 	struct sb_err err;
@@ -228,6 +242,8 @@ static void check_rule(struct check *k, const struct sb_rule *r)
 			err.at = r->target[i].at;
 			snprintf(err.path, sizeof(err.path), "rule %s, target %zu", r->name ? r->name : "?", i + 1);
 			sb_diag_error(k->diags, &err);
+		} else {
+			check_bus_input(k, r, i);
 		}
 }
 
