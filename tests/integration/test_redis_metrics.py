@@ -180,7 +180,7 @@ class Metrics(unittest.TestCase):
 
     def test_samples_show_the_shape_and_no_value(self):
         r = self.server()
-        d = self.daemon(r, "a")
+        d = self.daemon(r, "a", flush="1s")
         d.post([{"source": "com.nobody", "detail-type": "Lost", "detail": {"card": "s3cret-4111", "sum": 12, "to": {"paid": True, "by": [None, "s3cret"]}}}])
         d.post([harness.order(1, fail=2, card="s3cret-4111")])
         d.settle()
