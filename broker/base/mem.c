@@ -85,10 +85,8 @@ static atomic_uint_fast64_t pool_misses;
 static uint32_t class_of(size_t n)
 {
 	size_t need = n + sizeof(union block);
-	uint32_t c = 0;
+	uint32_t c = need <= (1u << CLASS_MIN_SHIFT) ? 0 : 64 - CLASS_MIN_SHIFT - (uint32_t)__builtin_clzll(need - 1);
 
-	while (c < CLASS_COUNT && ((size_t)1 << (c + CLASS_MIN_SHIFT)) < need)
-		c++;
 	return c < CLASS_COUNT ? c : CLASS_NONE;
 }
 

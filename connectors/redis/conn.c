@@ -30,7 +30,8 @@
 #define BACKOFF_CAP_MS 3000
 #define STEADY_MS 5000 /* up for so long, and the next loss is a new one: a server that refuses what we say must not be hammered */
 #define MAX_UNREAD (RDS_REPLY_MAX + (1u << 20)) /* bytes of an answer that is not complete */
-#define READS_A_TURN 16                          /* of hiredis' 16 KiB each */
+#define READ_BYTES (64u << 10)
+#define READS_A_TURN 16 /* of so many, or of hiredis' 16 KiB */
 
 enum state { STOPPED, LOOKING, CONNECTING, GREETING, UP, WAITING };
 
@@ -122,18 +123,32 @@ void rds_conn_fail(struct rds_conn *c, const char *why)
 
 /* ------------------------------------------------------------------------------------------------ the loop */
 
-/* The end of it counts as something to read. */
-static bool more_to_read(int fd, int turn)
+static bool has_more(int fd)
 {
 	int n = 0;
 
-	return turn == 0 || (ioctl(fd, FIONREAD, &n) == 0 && n > 0);
+	return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+/*
+ * hiredis reads 16 KiB at a time: what there is comes in one piece, and it then finds the rest, or nothing, or the end, and looks
+ * at all of it. true: there may be more.
+ */
+static bool read_ahead(redisAsyncContext *ac, int fd)
+{
+	char bytes[READ_BYTES];
+	ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (n > 0)
+		redisReaderFeed(ac->c.reader, bytes, (size_t)n);
+	return n == (ssize_t)sizeof(bytes);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	redisAsyncContext *ac = ((struct io *)arg)->ac;
 	struct rds_conn *c = ac->data;
+	bool more = true, plain;
 
 	(void)what;
 	if (!c) {
@@ -141,15 +156,18 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	c->heard_ns = sb_mono_ns(c->env->clock);
-	for (int i = 0; i < READS_A_TURN && more_to_read(fd, i); i++) {
+	for (int i = 0; i < READS_A_TURN && more; i++) {
 		if (ac->c.reader->len > MAX_UNREAD) {
 			c->replies.refused = true;
 			rds_conn_fail(c, "an answer is larger than we read");
 			return;
 		}
+		plain = !c->tls && c->state >= GREETING;
+		more = plain && read_ahead(ac, fd);
 		redisAsyncHandleRead(ac);
 		if (c->ac != ac)
 			return; /* it is gone */
+		more |= !plain && has_more(fd);
 	}
 }
 

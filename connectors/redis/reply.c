@@ -1,33 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reply.h"
 
-/* hiredis' own reply, laid out in one block each: the struct, and behind it its bytes or the pointers to its elements. */
-struct block {
+#include <stddef.h>
+
+#define BLOCK_BYTES (8u << 10) /* or what of the pool's block is left beside it */
+
+struct rds_reply_block {
+	struct rds_reply_block *next;
+	size_t used, size;
+	max_align_t bytes[];
+};
+
+/* An answer knows whose it is. */
+struct root {
 	struct rds_reply_bytes *count;
-	size_t bytes;
 	redisReply reply;
 };
 
+static void *carve(struct rds_reply_bytes *count, size_t n)
+{
+	struct rds_reply_block *b = count->block;
+	void *p;
+
+	n = (n + sizeof(max_align_t) - 1) & ~(sizeof(max_align_t) - 1);
+	if (!b || n > b->size - b->used) {
+		b = sb_pool_alloc(sizeof(*b) + SB_MAX(n, (size_t)BLOCK_BYTES));
+		*b = (struct rds_reply_block){ .next = count->block, .size = sb_pool_usable(b) - sizeof(*b) };
+		count->block = b;
+		count->live += b->size;
+	}
+	p = (char *)b->bytes + b->used;
+	b->used += n;
+	return p;
+}
+
+/* hiredis' own reply; behind it its bytes or the pointers to its elements. */
 static redisReply *make(const redisReadTask *task, size_t behind)
 {
 	struct rds_reply_bytes *count = task->privdata;
-	struct block *b;
 	redisReply *r;
 
-	behind += sizeof(*b);
-	if (behind > RDS_REPLY_MAX - count->live) {
+	if (behind + 2 * BLOCK_BYTES > RDS_REPLY_MAX - count->live) {
 		count->refused = true;
 		return NULL;
 	}
-	b = sb_pool_alloc(behind);
-	b->count = count;
-	b->bytes = behind;
-	count->live += behind;
-	r = &b->reply;
+	if (task->parent) {
+		r = carve(count, sizeof(*r) + behind);
+		((redisReply *)task->parent->obj)->element[task->idx] = r;
+	} else {
+		struct root *root = carve(count, sizeof(*root) + behind);
+
+		root->count = count;
+		r = &root->reply;
+	}
 	memset(r, 0, sizeof(*r));
 	r->type = task->type;
-	if (task->parent)
-		((redisReply *)task->parent->obj)->element[task->idx] = r;
 	return r;
 }
 
@@ -87,18 +114,20 @@ static void *make_nil(const redisReadTask *task)
 	return r;
 }
 
-static void free_object(void *obj)
+static void free_answer(void *obj)
 {
-	redisReply *r = obj;
-	struct block *b;
+	struct rds_reply_bytes *count;
 
-	if (!r)
+	if (!obj)
 		return;
-	for (size_t i = 0; i < r->elements; i++)
-		free_object(r->element[i]);
-	b = SB_CONTAINER(r, struct block, reply);
-	b->count->live -= b->bytes;
-	sb_pool_free(b);
+	count = SB_CONTAINER(obj, struct root, reply)->count;
+	while (count->block) {
+		struct rds_reply_block *b = count->block;
+
+		count->block = b->next;
+		count->live -= b->size;
+		sb_pool_free(b);
+	}
 }
 
 /* Not const: hiredis wants it so. Doubles, booleans and the like are of RESP3, which we do not ask for. */
@@ -107,5 +136,5 @@ redisReplyObjectFunctions rds_reply_functions = {
 	.createArray = make_array,
 	.createInteger = make_integer,
 	.createNil = make_nil,
-	.freeObject = free_object,
+	.freeObject = free_answer,
 };

@@ -9,13 +9,16 @@
 #include "broker/base/mem.h"
 
 /*
- * Replies in pool memory: a warm reader allocates nothing. What a server may make us allocate is bounded: beyond RDS_REPLY_MAX
- * bytes in the answers of one connection, or RDS_ELEMENTS_MAX in one array, the connection ends. The reader's privdata is the
+ * Replies in pool memory: a warm reader allocates nothing. All of one answer stands in blocks one behind the other, since hiredis has one
+ * answer of a connection at a time and only ever gives it back as a whole. What a server may make us allocate is bounded: beyond
+ * RDS_REPLY_MAX bytes in an answer, or RDS_ELEMENTS_MAX in one array, the connection ends. The reader's privdata is the
  * connection's struct rds_reply_bytes.
  */
 #define RDS_REPLY_MAX (64u << 20)
 #define RDS_ELEMENTS_MAX (1u << 20)
+struct rds_reply_block;
 struct rds_reply_bytes {
+	struct rds_reply_block *block; /* of the answer at hand, newest first; NULL: there is none */
 	size_t live;
 	bool refused;
 };

@@ -65,8 +65,13 @@ static void on_read(redisAsyncContext *ac, void *reply, void *arg)
 	if (f->closing)
 		return; /* what it has brought stays pending */
 	entries = rds_is_array(r, 1) && rds_is_array(r->element[0], 2) ? r->element[0]->element[1] : NULL;
-	for (size_t i = 0; entries && i < entries->elements; i++)
+	for (size_t i = 0; entries && i < entries->elements; i++) {
+		bool behind = !sb_list_empty(&f->win.again);
+
 		rds_accept(f, entries->element[i], 1);
+		if (!behind)
+			rds_hand_all(f); /* at once, while its bytes are at hand */
+	}
 	rds_hand_all(f);
 	rds_feed_go_on(f);
 }
