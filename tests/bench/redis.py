@@ -25,6 +25,7 @@ import urllib.request
 
 import daemon as bench
 
+sys.path.append(str(bench.ROOT / "tests" / "support"))  # for what that imports
 spec = importlib.util.spec_from_file_location("redis_server", bench.ROOT / "tests" / "support" / "redis.py")
 support = importlib.util.module_from_spec(spec)  # this file has its name, too
 spec.loader.exec_module(support)
