@@ -288,7 +288,7 @@ static void help_and_version_answer(void **state)
 		{ "help E999", 2, "" },
 		{ "version", 0, "signalbox " SB_VERSION "\n" },
 		{ "--version", 0, "signalbox " SB_VERSION "\n" },
-		{ "version -o json", 0, "{\"v\":1,\"version\":\"" SB_VERSION "\"}\n" },
+		{ "version -o json", 0, "{\"v\":1,\"version\":\"" SB_VERSION "\",\"libraries\":{" },
 	};
 
 	(void)state;
