@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What docs/redis-metrics.md promises: two daemons, a real Redis, and the numbers of `status` beside those in Redis."""
 import json
+import os
 import pathlib
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import time
 import unittest
@@ -49,6 +52,18 @@ def own_counts(daemons):
         sums["dlq"] += target["dead"]
     sums["failed"] = sums["retried"] + sums["dlq"]
     return sums
+
+
+def samples(text):
+    """Of /metrics: name, labels, value."""
+    rows = re.findall(r"^(signalbox_\w+)(?:\{(.*)\})? ([0-9.e+-]+)$", text, re.M)
+    return [(name, dict(re.findall(r'(\w+)="([^"]*)"', labels)), float(value)) for name, labels, value in rows]
+
+
+def matches(matcher, labels):
+    """A selector's {label="value",label=~"pattern"}; as much of them as the dashboards have."""
+    wanted = re.findall(r'(\w+)(=~?)"([^"]*)"', matcher)
+    return all(re.fullmatch(v if op == "=~" else re.escape(v), labels.get(k, "")) for k, op, v in wanted)
 
 
 class Metrics(unittest.TestCase):
@@ -459,13 +474,58 @@ class Metrics(unittest.TestCase):
                     self.assertEqual(sum(int(row[field]) for row in rows), want[names.get(field, field)], (panel["title"], field))
                     compared.add(field)
         self.assertEqual(compared, set(want) | set(names))
-        lines = ds[0].request("GET", "/metrics/detailed").text
+
+    def test_the_twin_panels_show_the_same(self):
+        """Each expression's selector over what both daemons show, under the labels that it groups by: the counts are those of `status`."""
+        r = self.server()
+        ds = self.two(r)
+        self.traffic(ds)
+        want = self.wait_totals(r, ds)
+        shown = samples("\n".join(d.request("GET", "/metrics/detailed").text for d in ds))
+        counted = {"signalbox_events_total": want["in"], "signalbox_events_unmatched_total": want["unmatched"], "signalbox_events_received_total": want["in"],
+                   "signalbox_rule_matches_total": want["matched"], "signalbox_dlq_events": want["dlq"], "signalbox_redis_metrics_up": 2,
+                   'signalbox_deliveries_total{outcome=~"retry|dead"}': want["failed"], "signalbox_queued_events": 0}
+        compared = set()
         for panel in json.loads((harness.ROOT / "deploy/grafana/prometheus.json").read_text())["panels"]:
             for expression in (t["expr"] for t in panel["targets"]):
-                for metric, labels in re.findall(r"(signalbox_\w+)(?:\{(\w+)=)?", expression):
-                    self.assertRegex(lines, rf"(?m)^{metric}({{.*{labels or ''}.*}})? [0-9.]+$", panel["title"])
-                for label in re.findall(r"by \(([^)]*)\)", expression):
-                    self.assertRegex(lines, rf"(?m)^{re.search('signalbox_[a-z_]+', expression)[0]}{{.*{label.split(', ')[-1]}=", panel["title"])
+                groups = {label for by in re.findall(r"by \(([^)]*)\)", expression) for label in by.split(", ")}
+                for metric, matcher in re.findall(r"(signalbox_\w+)(\{[^}]*\})?", expression):
+                    rows = [(labels, value) for name, labels, value in shown if name == metric and matches(matcher, labels)]
+                    self.assertTrue(rows or "rejected" in metric, (panel["title"], expression))
+                    self.assertTrue(all(groups <= labels.keys() for labels, _ in rows), (panel["title"], expression))
+                    if metric + matcher in counted:
+                        self.assertEqual(sum(value for _, value in rows), counted[metric + matcher], (panel["title"], expression))
+                        compared.add(metric + matcher)
+        self.assertEqual(compared, set(counted))
+        delivered = sum(v for name, labels, v in shown if name == "signalbox_deliveries_total" and labels["outcome"] == "delivered")
+        self.assertEqual(delivered, want["delivered"])
+
+    def test_the_pages_lines_for_a_shell_as_they_stand(self):
+        """With redis-cli, which only knows where the server is."""
+        if not shutil.which("redis-cli"):
+            self.skipTest("redis-cli is not installed: deploy/install-deps test")
+        r = self.server()
+        self.assertEqual(r(*shlex.split(blocks("acl")[0])), "OK")
+        d = self.daemon(r, "a")
+        self.traffic([d])
+        want = self.wait_totals(r, [d])
+        bin = r.folder / "bin"
+        bin.mkdir()
+        for name, line in (("redis-cli", f'exec {shutil.which("redis-cli")} -s {r.path} "$@"'), ("clear", "echo cleared")):
+            (bin / name).write_text(f"#!/bin/sh\n{line}\n")
+            (bin / name).chmod(0o700)
+        environment = {"PATH": f"{bin}:{os.environ['PATH']}"}
+        queries = "\n".join(blocks("redis")).replace("INSTANCE", self.leader(r))
+        out = subprocess.run(["redis-cli", "--user", "dashboards", "--pass", "secret", "--no-auth-warning"], env=environment, input=queries, text=True,
+                             capture_output=True, timeout=60, check=True).stdout
+        self.assertNotRegex(out, r"(?m)^(ERR|NOPERM|NOAUTH|WRONGTYPE) ")
+        self.assertIn(str(want["in"]), out.split())
+        [script] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
+        self.assertEqual(script.count("while sleep 1; do"), 1)
+        once = script.replace("while sleep 1; do", "for once in 1; do")
+        shown = subprocess.run(["sh", "-c", once], env=environment, text=True, capture_output=True, timeout=60, check=True).stdout.split()
+        self.assertEqual(shown[:4], ["cleared", *(str(want[n]) for n in ("in", "delivered", "dlq"))])
+        self.assertIn("p99_ms", shown)
 
     def test_the_keys_on_the_page_are_those_there_are(self):
         r = self.server()
