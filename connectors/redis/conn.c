@@ -4,6 +4,8 @@
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <event2/util.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -207,10 +209,22 @@ static void cleanup(void *data)
 	free(io);
 }
 
+/* A connection on which nothing is due notices by itself that the other side is gone: a subscriber, an idle target. No matter on a socket. */
+static void keep_alive(int fd)
+{
+	const int on = 1, idle_s = 15, every_s = 5, times = 3;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
+}
+
 static void attach(struct rds_conn *c, redisAsyncContext *ac)
 {
 	struct io *io = sb_xcalloc(sizeof(*io));
 
+	keep_alive(ac->c.fd);
 	io->ac = ac;
 	io->rev = event_new(c->env->base, ac->c.fd, EV_READ | EV_PERSIST, on_readable, io);
 	io->wev = event_new(c->env->base, ac->c.fd, EV_WRITE, on_writable, io);

@@ -121,6 +121,21 @@ static void ask_who_is_gone(struct rds_feed *f)
 
 /* ------------------------------------------------------------------------------------------------ we are there */
 
+/*
+ * A Redis without memory does not take our name, nor move anything to us; but what we have taken can be looked at and acknowledged, which
+ * is what gives memory back. Nothing is read before it knows us.
+ */
+static void heard(struct rds_feed *f)
+{
+	struct rds_list *l = f->list;
+
+	if (!rds_beat_is_fresh(f))
+		l->steady_ns = l->beat_ns;
+	l->heard_ns = l->beat_ns;
+	if (l->beat_ns - l->steady_ns >= f->conf->claim_after * SB_NS_PER_MS)
+		ask_who_is_gone(f);
+}
+
 static void on_registered(redisAsyncContext *ac, void *reply, void *arg)
 {
 	struct rds_feed *f = arg;
@@ -130,18 +145,18 @@ static void on_registered(redisAsyncContext *ac, void *reply, void *arg)
 	f->list->beating = false;
 	if (!r)
 		return;
-	if (rds_is_error(r)) {
-		rds_feed_refused(f, f->talk, r);
+	if (rds_is_error(r))
+		rds_feed_heed(f, f->talk, r);
+	else
+		heard(f);
+	if (!rds_conn_is_up(f->talk))
 		return;
-	}
-	if (!rds_beat_is_fresh(f))
-		f->list->steady_ns = f->list->beat_ns;
-	f->list->heard_ns = f->list->beat_ns;
 	if (f->phase == RDS_LOOKING)
 		f->phase = RDS_READY;
-	if (f->list->beat_ns - f->list->steady_ns >= f->conf->claim_after * SB_NS_PER_MS)
-		ask_who_is_gone(f);
-	rds_feed_go_on(f);
+	if (!rds_is_error(r))
+		rds_feed_go_on(f);
+	else if (f->own_again && !f->reading && sb_list_empty(&f->win.acking))
+		rds_look_begin(f); /* not reading, which would ask again at once */
 }
 
 static void on_time(redisAsyncContext *ac, void *reply, void *arg)

@@ -251,6 +251,21 @@ class Trouble(Case):
         harness.wait_for("it alone to be left", lambda: self.left(r) == 1)
         self.assertEqual(d.letters(), [])
 
+    def test_a_redis_without_memory_still_hears_what_is_finished(self):
+        r, dead = self.server(), redis.Server()
+        self.addCleanup(dead.close)
+        self.daemon(r, {"consumer": "me"}, {"url": dead.url}, overflow="pause")
+        self.push(r, range(200))
+        harness.wait_for("the elements in work", lambda: r("LLEN", taken("me")) == 200)
+        r("CONFIG", "SET", "maxmemory", 1)
+        r("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        dead.start()
+        harness.wait_for("the acknowledgements", lambda: r("LLEN", taken("me")) == 0)
+        self.assertEqual(sorted(self.numbers(dead)), list(range(200)))
+        r("CONFIG", "SET", "maxmemory", 0)
+        self.push(r, range(200, 300))
+        self.assertEqual(self.wait_done(r, range(300), dead), 0)
+
     def test_something_else_under_the_key_is_waited_out(self):
         r = self.server()
         r("SET", "jobs", "a string")
@@ -279,6 +294,17 @@ class Channels(Case):
         said = self.status(d, "channels")
         self.assertEqual((said["received"], said["unreadable"], said["dropped"], said["gaps"]), (501, 1, 0, 0))
         self.assertEqual({i["guarantee"] for i in self.instances(d)}, {"at-most-once"})
+
+    def test_a_dead_peer_is_noticed_though_nothing_is_due(self):
+        r = self.server()
+        self.daemon(r, {"channels": ["news"]})
+        self.subscribed(r, 0)
+
+        def kept_alive():
+            """Connections to Redis on which the kernel's timer is the one that asks whether the peer is there (2)."""
+            rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+            return [row for row in rows if row[2].endswith(f":{r.port:04X}") and row[3] == "01" and row[5].startswith("02:")]
+        harness.wait_for("both connections to be watched", lambda: len(kept_alive()) == 2)
 
     def test_a_gap_is_counted_and_what_is_not_taken_too(self):
         r = self.server()
