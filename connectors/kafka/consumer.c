@@ -20,8 +20,8 @@ static const char *const range_words[] = { "stop", "earliest", "latest", NULL };
 static const struct sb_field window_fields[] = {
 	SB_F_KEY(INT, struct kafka_source_conf, window.records, "records", .min = 1, .max = 1000000, .dflt = "4096",
 		.doc = "Records of a partition that are read and not committed, delivered or not; at the bound it is not read on."),
-	SB_F_KEY(BYTES, struct kafka_source_conf, window.bytes, "bytes", .min = 1024, .max = 1 << 30, .dflt = "16MiB",
-		.doc = "The same in bytes; one record is always let in."),
+	SB_F_KEY(BYTES, struct kafka_source_conf, window.bytes, "bytes", .min = 1024, .max = 1 << 30, .dflt = "32MiB",
+		.doc = "The same in bytes that they take in memory; one record is always let in."),
 	{ 0 },
 };
 
@@ -39,7 +39,7 @@ const struct sb_field kafka_source_fields[] = {
 	{ .key = "window", .type = SB_T_OBJECT, .sub = window_fields,
 		.doc = "How much of a partition may be under way: after a crash at most that much is delivered twice." },
 	SB_F(BYTES, struct kafka_source_conf, memory, .min = 1 << 20, .max = INT64_C(64) << 30, .dflt = "64MiB",
-		.doc = "Of all partitions together: beyond it none is read on."),
+		.doc = "What records that are under way take, in all partitions together (some 6 KiB for one of 500 bytes): beyond it none is read on."),
 	SB_F(MS, struct kafka_source_conf, drain, .min = 0, .max = 600000, .dflt = "5s",
 		.doc = "How long a partition that is taken away waits for what is under way, so that its next owner does not see it again."),
 	SB_F_KEY(MAP, struct kafka_source_conf, cluster.properties, "properties",
@@ -92,14 +92,10 @@ int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf
 }
 
 /*
- * queued.*: what librdkafka reads ahead of us for each partition. Before 2.2 a full queue rests for a second, so that it must
- * be deep enough to last; since then the rest can be set, and a shallow one does.
+ * queued.*: what librdkafka reads ahead of us for each partition, beside one answer of at most a megabyte. A record costs some 450 bytes
+ * there beyond its own, so that the number of small ones is bounded, and the bytes of large ones. Whoever has read is
+ * to be seen soon, or so little would not last: nudge.h.
  */
-static bool rest_can_be_set(void)
-{
-	return rd_kafka_version() >= 0x020200ff;
-}
-
 rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err)
 {
 	const char *protocol = kafka_property(&c->cluster, "group.protocol"), *member = kafka_property(&c->cluster, "group.instance.id");
@@ -107,14 +103,15 @@ rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigne
 	char name[300];
 	const struct kafka_pair defaults[] = {
 		{ "client.id", "signalbox" },
-		{ "queued.max.messages.kbytes", rest_can_be_set() ? "4096" : "8192" },
+		{ "queued.min.messages", "8192" },
+		{ "queued.max.messages.kbytes", "4096" },
 		{ "fetch.error.backoff.ms", "100" },
 		{ "reconnect.backoff.max.ms", "2000" },
 		{ "topic.metadata.refresh.interval.ms", "30000" },
 		{ "socket.keepalive.enable", "true" },
 		{ "socket.nagle.disable", "true" },
 		{ classic ? "partition.assignment.strategy" : "client.id", classic ? "cooperative-sticky" : "signalbox" },
-		{ rest_can_be_set() ? "fetch.queue.backoff.ms" : NULL, "10" },
+		{ kafka_rest_can_be_set() ? "fetch.queue.backoff.ms" : NULL, "10" },
 		{ NULL, NULL },
 	};
 	const struct kafka_pair fixed[] = {
@@ -339,6 +336,7 @@ static void *end(void *arg)
 	struct kafka_ender *e = arg;
 	ssize_t n;
 
+	kafka_nudge_join(e->nudge);
 	rd_kafka_destroy_flags(e->rk, e->hard ? RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE : 0);
 	atomic_store_explicit(&e->done, true, memory_order_release);
 	n = write(e->wake_fd, &one, sizeof(one));
@@ -346,11 +344,11 @@ static void *end(void *arg)
 	return NULL;
 }
 
-void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, bool hard, int wake_fd)
+void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, struct kafka_nudge *nudge, bool hard, int wake_fd)
 {
 	int rc;
 
-	*e = (struct kafka_ender){ .rk = rk, .hard = hard, .wake_fd = wake_fd, .out = true };
+	*e = (struct kafka_ender){ .rk = rk, .nudge = nudge, .hard = hard, .wake_fd = wake_fd, .out = true };
 	rc = pthread_create(&e->thread, NULL, end, e);
 	SB_ASSERT(rc == 0);
 }

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "cluster.h"
+#include "nudge.h"
 #include "broker/base/err.h"
 
 /*
@@ -100,13 +101,14 @@ void kafka_unclaim(struct kafka_claim *c); /* and forgets it */
 struct kafka_ender {
 	pthread_t thread;
 	rd_kafka_t *rk;
+	struct kafka_nudge *nudge;
 	int wake_fd;
 	bool out, hard;
 	atomic_bool done;
 };
 
-/* Takes the consumer down; `hard`: without waiting for its group. Queues that came from it are gone already. */
-void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, bool hard, int wake_fd);
+/* Takes the consumer down, and its nudge before; `hard`: without waiting for its group. Queues that came from it are gone already. */
+void kafka_end(struct kafka_ender *e, rd_kafka_t *rk, struct kafka_nudge *nudge, bool hard, int wake_fd);
 bool kafka_ended(struct kafka_ender *e); /* once */
 void kafka_end_wait(struct kafka_ender *e);
 

@@ -53,6 +53,7 @@ struct kafka_source {
 	uint64_t store_ns;           /* no store before */
 	bool commit_out;
 	struct kafka_overflow overflow;
+	struct kafka_nudge nudge;
 	struct kafka_ender ender;
 	struct kafka_claim claim;
 	enum life life;

@@ -56,7 +56,14 @@ static bool for_later(enum sb_refuse why)
 	return why == SB_REFUSE_FULL || why == SB_REFUSE_STOPPING;
 }
 
-static enum taken take_record(struct kafka_source *k, const struct part *p, const rd_kafka_message_t *m, struct sb_held *held)
+/*
+ * What a record takes while it is under way: the event, once more as frames on their way into the journal, and what is kept
+ * beside it (receipt, delivery, the append).
+ */
+#define EVENT_BYTES(n) (2 * (n) + 2048)
+
+static enum taken take_record(
+	struct kafka_source *k, const struct part *p, const rd_kafka_message_t *m, struct sb_held *held, size_t *ret_bytes)
 {
 	struct sb_refusal refusal;
 	struct sb_event *ev;
@@ -68,6 +75,7 @@ static enum taken take_record(struct kafka_source *k, const struct part *p, cons
 		return bury(k, held, "too_large", "the headers are too many or too large");
 	if (sb_envelope_read(k->envelope, &k->record.message, &ev, &err) < 0)
 		return bury(k, held, sb_envelope_code(k->envelope), err.msg);
+	*ret_bytes = EVENT_BYTES(sb_pool_usable(ev));
 	if (sb_source_hand(k->source, ev, held, &refusal) == 0)
 		return TAKEN;
 	sb_event_unref(ev);
@@ -78,12 +86,13 @@ static enum taken take_record(struct kafka_source *k, const struct part *p, cons
 static bool on_record(struct kafka_source *k, size_t i, const rd_kafka_message_t *m)
 {
 	struct part *p = k->part[i];
-	uint32_t bytes = (uint32_t)SB_MIN(m->len + m->key_len + 256, UINT32_MAX);
 	struct sb_held held = { .cookie = (uint64_t)i << 32 | p->window.tail, .epoch = p->epoch };
+	size_t bytes = EVENT_BYTES(m->len + m->key_len);
 
-	if (take_record(k, p, m, &held) == NOT_NOW)
+	if (take_record(k, p, m, &held, &bytes) == NOT_NOW)
 		return false;
-	kafka_window_add(&p->window, m->offset, -1, bytes);
+	bytes = SB_MIN(bytes, (size_t)UINT32_MAX);
+	kafka_window_add(&p->window, m->offset, -1, (uint32_t)bytes);
 	k->held_bytes += bytes;
 	k->counts.records++;
 	return true;
@@ -268,7 +277,7 @@ static void end_consumer(struct kafka_source *k)
 	if (k->kept)
 		sb_log(SB_LOG_INFO, "a consumer that had not joined its group yet stays in memory", KS("source", k->source->name));
 	else
-		kafka_end(&k->ender, k->rk, !rd_kafka_consumer_closed(k->rk), k->wake_fd);
+		kafka_end(&k->ender, k->rk, &k->nudge, !rd_kafka_consumer_closed(k->rk), k->wake_fd);
 }
 
 static void close_step(struct kafka_source *k)
@@ -383,6 +392,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (k->life == RUNNING && !k->subscribed)
 		subscribe_late(k);
 	if (k->life == RUNNING) {
+		kafka_nudge(&k->nudge, k->counts.records);
 		spill_stuck(k);
 		if (k->ask_ns && kafka_now_ns(k) >= k->ask_ns)
 			kafka_ask_again(k);
@@ -405,6 +415,7 @@ static int open_consumer(struct kafka_source *k, struct sb_err *err)
 		return sb_fail(err, SB_E_INVALID, "kafka: %s", why);
 	}
 	rd_kafka_poll_set_consumer(k->rk);
+	kafka_nudge_start(&k->nudge, k->rk);
 	k->queue = rd_kafka_queue_get_consumer(k->rk);
 	rd_kafka_queue_io_event_enable(k->queue, k->wake_fd, &one, sizeof(one));
 	k->claim.name = kafka_source_identity(k->source->conf, k->source->env->shard);
@@ -452,6 +463,7 @@ static void kafka_close(struct sb_source *s)
 	if (k->life != RUNNING)
 		return;
 	k->life = WAITING;
+	kafka_nudge_stop(&k->nudge);
 	k->leave_ns = kafka_now_ns(k) + c->drain * SB_NS_PER_MS;
 	if (!k->failed)
 		kafka_ask_no_more(k);
@@ -469,6 +481,7 @@ static void kafka_free(struct sb_source *s)
 		end_consumer(k);
 	kafka_end_wait(&k->ender);
 	kafka_overflow_free(&k->overflow);
+	kafka_nudge_join(&k->nudge);
 	if (k->wake)
 		event_free(k->wake);
 	if (k->tick)
