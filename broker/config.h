@@ -166,6 +166,7 @@ enum sb_change_kind {
 	SB_CHANGE_ADDED, SB_CHANGE_REMOVED,
 	SB_CHANGE_POLICY, /* only what the framework owns: applied in place */
 	SB_CHANGE_REOPEN, /* the connector or its own configuration: close, then open anew */
+	SB_CHANGE_ADOPT,  /* of a source's own only what it takes over as it runs */
 };
 
 struct sb_change {

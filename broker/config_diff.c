@@ -111,9 +111,20 @@ static bool same_own(const struct sb_field *fields, const void *a, const void *b
 	return !fields || sb_fields_equal(fields, a, b);
 }
 
+static bool adopts(const struct sb_source_conf *a, const struct sb_source_conf *b)
+{
+	const struct sb_source_ops *ops = a->connector->source;
+
+	return a->connector == b->connector && ops->adopts && ops->adopts(a->conf, b->conf) && sb_fields_equal(sb_source_fields, a->keys, b->keys);
+}
+
 static void diff_source(struct diff *d, const struct sb_source_conf *a, const struct sb_source_conf *b)
 {
-	if (a->connector != b->connector || !same_own(a->connector->source->fields, a->conf, b->conf))
+	bool own = a->connector != b->connector || !same_own(a->connector->source->fields, a->conf, b->conf);
+
+	if (own && adopts(a, b))
+		add_change(d, "source", b->name, SB_CHANGE_ADOPT);
+	else if (own)
 		add_change(d, "source", b->name, SB_CHANGE_REOPEN);
 	else if (!sb_fields_equal(sb_source_fields, a->keys, b->keys))
 		add_change(d, "source", b->name, SB_CHANGE_POLICY);

@@ -45,7 +45,7 @@ static void status(struct sb_daemon *d, struct sb_http_req *req, json_t *body)
 
 /* ------------------------------------------------------------------------------------------------ reload */
 
-static const char *const change_names[] = { "added", "removed", "policy", "reopen" };
+static const char *const change_names[] = { "added", "removed", "policy", "reopen", "in_place" };
 
 static json_t *changes_json(const struct sb_reload_result *r)
 {

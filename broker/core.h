@@ -140,6 +140,7 @@ struct sb_source_slot {
 	const char *name; /* interned */
 	const struct sb_connector *connector;
 	const struct sb_config *config;
+	const struct sb_config *adopted; /* that of its connector's own, when it has taken over a later one; else NULL */
 	struct sb_core *core;
 	struct sb_source_stat *stat;
 	const char *const *tokens; /* bearer tokens of this source alone; NULL: none needed */

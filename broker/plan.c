@@ -19,6 +19,7 @@ static void source_unref(struct sb_source_slot *slot)
 	if (atomic_fetch_sub_explicit(&slot->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	sb_config_unref(slot->config);
+	sb_config_unref(slot->adopted);
 	free(slot->unit);
 	free(slot);
 }

@@ -72,6 +72,14 @@ static bool reopens(const struct sb_config_diff *diff, const char *name)
 	return false;
 }
 
+static bool adopts(const struct sb_config_diff *diff, const char *name)
+{
+	for (size_t i = 0; i < diff->n; i++)
+		if (sb_change_is(&diff->change[i], "source", SB_CHANGE_ADOPT) && strcmp(diff->change[i].name, name) == 0)
+			return true;
+	return false;
+}
+
 /* ------------------------------------------------------------------------------------------------ targets */
 
 static void open_first(struct sb_shard *s, void *arg)
@@ -204,7 +212,38 @@ static void retire_changed(struct swap *w)
 	sb_map_each (&w->old->sources, it) {
 		struct sb_source_slot *slot = it->value;
 
-		slot->retired = changed(w->diff, "source", slot->name);
+		slot->retired = changed(w->diff, "source", slot->name) && !adopts(w->diff, slot->name);
+	}
+}
+
+/* On its shard, when nothing can be taken back any more. */
+static void adopt_sources(struct sb_shard *s, const struct swap *w)
+{
+	for (size_t i = 0; i < w->diff->n; i++) {
+		const struct sb_change *c = &w->diff->change[i];
+		struct sb_source_slot *slot;
+		struct sb_source *src;
+
+		if (!sb_change_is(c, "source", SB_CHANGE_ADOPT))
+			continue;
+		slot = sb_map_get(&w->plan->sources, sb_slice_str(c->name));
+		src = &slot->unit[s->index].source;
+		src->conf = sb_config_source(w->to, c->name)->conf;
+		src->ops->adopt(src);
+	}
+}
+
+/* Every shard has: what they had taken over before may go. */
+static void keep_adopted(struct swap *w)
+{
+	for (size_t i = 0; i < w->diff->n; i++) {
+		struct sb_source_slot *slot;
+
+		if (!sb_change_is(&w->diff->change[i], "source", SB_CHANGE_ADOPT))
+			continue;
+		slot = sb_map_get(&w->plan->sources, sb_slice_str(w->diff->change[i].name));
+		sb_config_unref(slot->adopted);
+		slot->adopted = sb_config_ref(w->to);
 	}
 }
 
@@ -292,6 +331,8 @@ static void take_turn(struct sb_mail *m)
 	wait_for(&w->decided);
 	if (w->undo)
 		reopen_sources(t->shard, &w->d->slots, w->undo);
+	else
+		adopt_sources(t->shard, w);
 	sb_shard_set_plan(t->shard, sb_plan_ref(w->undo ? w->undo : w->plan));
 	sem_post(&w->turned);
 }
@@ -400,6 +441,7 @@ int sb_swap(struct sb_daemon *d, const struct sb_config *to, const struct sb_con
 		set_policies(&w, w.old);
 		return give_up(&w, w.undo);
 	}
+	keep_adopted(&w);
 	change_targets(&w);
 	d->plan = w.plan;
 	sb_plan_unref(w.old);

@@ -255,6 +255,12 @@ struct sb_source_ops {
 	void (*refused)(struct sb_source *s, uint64_t cookie, const struct sb_refusal *why);
 	/* An event that was handed over is settled: in any order. A source with positions feeds its watermark. NULL: never hands. */
 	void (*settled)(struct sb_source *s, uint64_t cookie, uint32_t epoch);
+	/*
+	 * Both, or neither. adopts: the two differ in nothing but what a running source can take over. adopt: s->conf is that of the
+	 * later one now; the one before is there until the call has returned.
+	 */
+	bool (*adopts)(const void *conf, const void *next);
+	void (*adopt)(struct sb_source *s);
 	/* Both, or neither: the source cannot send on. check_overflow: -1, err says why `topic` will not do. */
 	void (*overflow)(struct sb_source *s, const struct sb_overflow *o);
 	int (*check_overflow)(const void *conf, const char *topic, struct sb_err *err);

@@ -91,6 +91,36 @@ int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf
 	return rc;
 }
 
+static bool fits(const char *pattern, const char *topic)
+{
+	regex_t re;
+	bool yes;
+
+	if (pattern[0] != '^')
+		return strcmp(pattern, topic) == 0;
+	if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	yes = regexec(&re, topic, 0, NULL, 0) == 0;
+	regfree(&re);
+	return yes;
+}
+
+bool kafka_source_reads(const struct kafka_source_conf *c, const char *topic)
+{
+	for (size_t i = 0; i < c->topics.n; i++)
+		if (fits(c->topics.v[i], topic))
+			return true;
+	return false;
+}
+
+bool kafka_source_adopts(const void *conf, const void *next)
+{
+	struct kafka_source_conf other = *(const struct kafka_source_conf *)next;
+
+	other.topics = ((const struct kafka_source_conf *)conf)->topics;
+	return sb_fields_equal(kafka_source_fields, conf, &other);
+}
+
 /*
  * queued.*: what librdkafka reads ahead of us for each partition, beside one answer of at most a megabyte. A record costs some 450 bytes
  * there beyond its own, so that the number of small ones is bounded, and the bytes of large ones. Whoever has read is

@@ -34,6 +34,9 @@ struct kafka_source_conf {
 
 extern const struct sb_field kafka_source_fields[];
 int kafka_source_check(struct sb_decode *d, const struct sb_node *at, void *conf);
+bool kafka_source_reads(const struct kafka_source_conf *c, const char *topic); /* not for every record: it may be a regular expression */
+/* They differ in their topics alone: a consumer can go over to the others as it is. */
+bool kafka_source_adopts(const void *conf, const void *next);
 /* NULL: err says why. The caller owns it. `shard` > 0 gives a static member a name of its own. */
 rd_kafka_conf_t *kafka_source_rdkafka(const struct kafka_source_conf *c, unsigned shard, struct sb_err *err);
 /* The member's name in the whole world, on the heap; NULL: it is no static member, and has none. */

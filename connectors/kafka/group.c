@@ -151,6 +151,20 @@ static void give_back(struct kafka_source *k)
 	k->revoked = NULL;
 }
 
+/*
+ * librdkafka also calls lost what this member has just unsubscribed, when it had to look for the other topics first. It is not:
+ * the member is in its group, and may commit. Should it be lost as well, then nobody takes that commit.
+ */
+static bool is_lost(const struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
+{
+	if (!rd_kafka_assignment_lost(k->rk))
+		return false;
+	for (int i = 0; i < list->cnt; i++)
+		if (kafka_source_reads(k->source->conf, list->elems[i].topic))
+			return true;
+	return list->cnt == 0;
+}
+
 static void on_revoked(struct kafka_source *k, const rd_kafka_topic_partition_list_t *list)
 {
 	const struct kafka_source_conf *c = k->source->conf;
@@ -158,7 +172,7 @@ static void on_revoked(struct kafka_source *k, const rd_kafka_topic_partition_li
 	k->counts.rebalances++;
 	kafka_ask_drop(&k->ask); /* what was being assigned is not any more */
 	k->ask_ns = 0;
-	if (rd_kafka_assignment_lost(k->rk)) {
+	if (is_lost(k, list)) {
 		drop_parts(k, list);
 		unassign(k, list);
 		return;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "overflow.h"
 
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,20 +32,6 @@ struct slot {
 
 /* ------------------------------------------------------------------------------------------------ check */
 
-static bool fits(const char *pattern, const char *topic)
-{
-	regex_t re;
-	bool yes;
-
-	if (pattern[0] != '^')
-		return strcmp(pattern, topic) == 0;
-	if (regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB) != 0)
-		return false;
-	yes = regexec(&re, topic, 0, NULL, 0) == 0;
-	regfree(&re);
-	return yes;
-}
-
 int kafka_overflow_check(const void *conf, const char *topic, struct sb_err *err)
 {
 	const struct kafka_source_conf *c = conf;
@@ -55,12 +40,10 @@ int kafka_overflow_check(const void *conf, const char *topic, struct sb_err *err
 		sb_fail(err, SB_E_INVALID, "`%s` is not the name of a topic", topic);
 		return sb_hint(err, "a topic has letters, digits, `.`, `_` and `-`");
 	}
-	for (size_t i = 0; i < c->topics.n; i++)
-		if (fits(c->topics.v[i], topic)) {
-			sb_fail(err, SB_E_INVALID, "the source reads `%s` itself: what overflows would come again and again", topic);
-			return sb_hint(err, "choose a topic that another source reads");
-		}
-	return 0;
+	if (!kafka_source_reads(c, topic))
+		return 0;
+	sb_fail(err, SB_E_INVALID, "the source reads `%s` itself: what overflows would come again and again", topic);
+	return sb_hint(err, "choose a topic that another source reads");
 }
 
 /* ------------------------------------------------------------------------------------------------ the record */

@@ -332,7 +332,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
  * A group gives a static member that is back what it had, and does not look at what it subscribes to; other topics than before
  * wait for the group's next rebalance. Nobody can tell the group, so somebody is told.
  */
-static void mind_the_topics(struct kafka_source *k)
+static void mind_the_topics(struct kafka_source *k, bool new_member)
 {
 	const struct kafka_source_conf *c = k->source->conf;
 	struct sb_buf before = SB_BUF(64);
@@ -343,23 +343,19 @@ static void mind_the_topics(struct kafka_source *k)
 		sum += kafka_record_seed(k->claim.name, c->topics.v[i], 0);
 	snprintf(key, sizeof(key), "topics %u", k->source->env->shard);
 	snprintf(now, sizeof(now), "%016" PRIx64, sum);
-	if (sb_source_remembered(k->source, sb_slice_str(key), &before) == 0 && !sb_slice_eq_str(sb_buf_slice(&before), now))
+	if (new_member && sb_source_remembered(k->source, sb_slice_str(key), &before) == 0 && !sb_slice_eq_str(sb_buf_slice(&before), now))
 		sb_log(SB_LOG_WARN, "the group learns of a static member's other topics at its next rebalance only",
 			KS("source", k->source->name));
 	sb_source_remember(k->source, sb_slice_str(key), sb_slice_str(now));
 	sb_buf_done(&before);
 }
 
-/* A static member waits for the instance before it to be gone. */
-static int subscribe(struct kafka_source *k, struct sb_err *err)
+static int subscribe_to_topics(struct kafka_source *k, struct sb_err *err)
 {
 	const struct kafka_source_conf *c = k->source->conf;
 	rd_kafka_topic_partition_list_t *topics;
 	rd_kafka_resp_err_t rc;
 
-	k->subscribed = kafka_claim(&k->claim);
-	if (!k->subscribed)
-		return 0;
 	topics = rd_kafka_topic_partition_list_new((int)c->topics.n);
 	for (size_t i = 0; i < c->topics.n; i++)
 		rd_kafka_topic_partition_list_add(topics, c->topics.v[i], RD_KAFKA_PARTITION_UA);
@@ -367,9 +363,36 @@ static int subscribe(struct kafka_source *k, struct sb_err *err)
 	rd_kafka_topic_partition_list_destroy(topics);
 	if (rc)
 		return sb_fail(err, SB_E_INVALID, "kafka: %s", rd_kafka_err2str(rc));
-	if (k->claim.name)
-		mind_the_topics(k);
 	return 0;
+}
+
+/* A static member waits for the instance before it to be gone. */
+static int subscribe(struct kafka_source *k, struct sb_err *err)
+{
+	k->subscribed = kafka_claim(&k->claim);
+	if (!k->subscribed)
+		return 0;
+	if (subscribe_to_topics(k, err) < 0)
+		return -1;
+	if (k->claim.name)
+		mind_the_topics(k, true);
+	return 0;
+}
+
+/* The member stays; what the topics have in common stays with it, if the protocol lets it. */
+static void kafka_adopt(struct sb_source *s)
+{
+	struct kafka_source *k = s->state;
+	struct sb_err err;
+
+	if (k->life != RUNNING || k->failed || !k->subscribed)
+		return;
+	if (subscribe_to_topics(k, &err) < 0) {
+		kafka_fail(k, err.msg);
+		return;
+	}
+	if (k->claim.name)
+		mind_the_topics(k, false);
 }
 
 static void subscribe_late(struct kafka_source *k)
@@ -561,6 +584,8 @@ const struct sb_source_ops kafka_source_ops = {
 	.open = kafka_open,
 	.pause = kafka_pause,
 	.settled = kafka_settled,
+	.adopts = kafka_source_adopts,
+	.adopt = kafka_adopt,
 	.overflow = kafka_overflow_source,
 	.check_overflow = kafka_overflow_check,
 	.close = kafka_close,

@@ -67,6 +67,12 @@ class KafkaGroup(unittest.TestCase):
         want = {self.topic(name): n for name, n in want.items()}
         harness.wait_for(f"partitions {want}", lambda: self.partitions(daemon) == want)
 
+    def kept(self, daemon, both):
+        """What the member has now, and among it what it must have all the time."""
+        have = self.partitions(daemon)
+        self.assertEqual({topic: n for topic, n in have.items() if topic in both}, both)
+        return have
+
     # ------------------------------------------------------------------------------------------ which topics
 
     def test_a_topic_that_a_pattern_fits_is_picked_up_when_it_appears(self):
@@ -86,15 +92,21 @@ class KafkaGroup(unittest.TestCase):
         for name in ("a", "b", "c"):
             self.broker.create(self.topic(name), 2)
         daemon = self.daemon(self.config([self.topic("a"), self.topic("b")])).start()
-        sent = 0
+        self.wait_partitions(daemon, a=2, b=2)
+        sent, before, read = 0, "ab", [0]
         for topics in ("bc", "ac", "abc"):
             for name in ("a", "b", "c"):
                 self.publish(self.topic(name), range(sent, sent + 1000))
                 sent += 1000
             began = time.monotonic()
             daemon.write_config(self.config([self.topic(name) for name in topics]))
-            daemon.cli("reload")
-            self.wait_partitions(daemon, **{name: 2 for name in topics})
+            [change] = daemon.cli_json("reload")["changes"]
+            self.assertEqual((change["name"], change["kind"]), ("in", "in_place"))
+            both = {self.topic(name): 2 for name in set(before) & set(topics)}
+            # what both have in common is never given away, and the instance is the same
+            harness.wait_for("the topics", lambda: self.kept(daemon, both) == {self.topic(name): 2 for name in topics})
+            self.assertGreaterEqual(self.instances(daemon, "records"), read)
+            before, read = topics, self.instances(daemon, "records")
             print(f"reload: {time.monotonic() - began:.1f} s until topics {topics} are read", flush=True)
         self.wait_numbers(range(sent))
         daemon.settle("out")
@@ -138,7 +150,11 @@ class KafkaGroup(unittest.TestCase):
         self.assertFalse(any(self.instances(daemon, "failed")))
         self.assertNotIn("failed for good", daemon.log_tail(100000))
         self.assertNotIn("other topics", daemon.log_tail(100000))
-        daemon.write_config(config(4096, "a", "b"))
+        daemon.write_config(config(4096, "a", "b"))  # as it runs it tells the group
+        daemon.cli("reload")
+        self.wait_partitions(daemon, a=2, b=2)
+        self.assertNotIn("other topics", daemon.log_tail(100000))
+        daemon.write_config(config(100, "a"))  # back under its name, it does not
         daemon.cli("reload")
         harness.wait_for("a word about the topics", lambda: "a static member's other topics" in daemon.log_tail(100000))
 
