@@ -202,7 +202,7 @@ int sb_source_bury(struct sb_source *s, const struct sb_held *held, const struct
 /*
  * `overflow: {topic: T}`: an event that is stuck is given back to its source, which sends it on with the names of those it is still owed
  * to. Nobody else tries to deliver it any more. The source answers by sb_source_overflowed(s, token, there), once, never from within
- * overflow(): true when T has it for good, and settled() follows; false when the source is closing, and gives it up.
+ * overflow(): true when T has it for good, and settled() follows; false when the source is closing, and gives it up. From free() none.
  */
 struct sb_overflow {
 	void *token;

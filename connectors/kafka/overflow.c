@@ -323,6 +323,16 @@ void kafka_overflow_turn(struct kafka_overflow *o)
 	send_waiting(o);
 }
 
+void kafka_overflow_forget(struct kafka_overflow *o)
+{
+	if (!o->source)
+		return;
+	for (struct sb_link *x = o->sent.next; x != &o->sent; x = x->next)
+		SB_CONTAINER(x, struct slot, link)->token = NULL;
+	for (struct sb_link *x = o->waiting.next; x != &o->waiting; x = x->next)
+		SB_CONTAINER(x, struct slot, link)->token = NULL;
+}
+
 void kafka_overflow_close(struct kafka_overflow *o)
 {
 	struct sb_link *x;

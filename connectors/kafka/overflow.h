@@ -31,6 +31,7 @@ void kafka_overflow_init(struct kafka_overflow *o, struct sb_source *s, int wake
 void kafka_overflow_take(struct kafka_overflow *o, const struct sb_overflow *what);
 void kafka_overflow_turn(struct kafka_overflow *o);
 void kafka_overflow_close(struct kafka_overflow *o);        /* what is not there is given up */
+void kafka_overflow_forget(struct kafka_overflow *o);       /* nobody waits for an answer any more: none is given */
 bool kafka_overflow_closed(const struct kafka_overflow *o); /* turn() gets it there */
 void kafka_overflow_free(struct kafka_overflow *o);         /* waits for the producer, if nobody has */
 

@@ -500,6 +500,7 @@ static void kafka_free(struct sb_source *s)
 	if (!k->source)
 		return;
 	kafka_ask_wait(&k->ask);
+	kafka_overflow_forget(&k->overflow); /* its receipts are gone */
 	if (k->queue)
 		end_consumer(k);
 	kafka_end_wait(&k->ender);

@@ -106,11 +106,39 @@ static void a_record_says_what_it_was_and_who_is_owed(void **state)
 	sb_event_thread_done();
 }
 
+/* When a source that has not closed in time is freed, those whom it would answer are gone. */
+static void what_is_forgotten_is_not_answered(void **state)
+{
+	static const char text[] = "{\"id\":\"e\",\"source\":\"s\",\"detail-type\":\"t\",\"detail\":{}}";
+	struct sb_fake_clock clock;
+	struct sb_env env = { .clock = &clock.clock };
+	struct sb_source source = { .name = "in", .env = &env, .overflow_topic = "later" };
+	struct sb_overflow what = { .token = &source, .position = SB_SLICE("orders/3/41"), .owed = SB_SLICE("[]") };
+	struct kafka_overflow o;
+	struct sb_event *ev;
+	struct sb_err err;
+
+	(void)state;
+	sb_fake_clock_init(&clock, 1795508393000);
+	assert_int_equal(sb_event_parse(SB_SLICE(text), sb_name_str("default"), sb_name_str("in"), &ev, &err), 0);
+	what.event = ev;
+	kafka_overflow_init(&o, &source, -1);
+	o.again_ns = UINT64_MAX; /* it waits */
+	kafka_overflow_take(&o, &what);
+	kafka_overflow_forget(&o);
+	kafka_overflow_close(&o);
+	assert_true(kafka_overflow_closed(&o));
+	kafka_overflow_free(&o);
+	sb_event_unref(ev);
+	sb_event_thread_done();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_source_does_not_overflow_into_itself),
 		cmocka_unit_test(a_record_says_what_it_was_and_who_is_owed),
+		cmocka_unit_test(what_is_forgotten_is_not_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
