@@ -235,7 +235,7 @@ void rds_own_begin(struct rds_feed *f, uint64_t idle_ms)
 {
 	if (f->own != RDS_OWN_REST || f->closing)
 		return;
-	f->own_again = false;
+	f->own_again &= idle_ms > 0; /* a round that passes over what is fresh finds nothing that was just taken over */
 	f->own_idle_ms = idle_ms;
 	memcpy(f->own_from, "-", 2);
 	list_own(f);
