@@ -397,6 +397,14 @@ def need_root(what):
         raise unittest.SkipTest(f"{what} needs root")
 
 
+def need_name(name):
+    """A bare system has no /etc/hosts."""
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError as e:
+        raise unittest.SkipTest(f"{name} has no address here: {e}") from None
+
+
 def main():
     """unittest.main, but a script of which everything was skipped exits with 77 and says why."""
     program = unittest.main(exit=False, verbosity=2)

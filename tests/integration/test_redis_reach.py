@@ -101,6 +101,7 @@ class Tls(Case):
 
     def test_both_sides_are_verified(self):
         ours = {"ca": self.file("ca.crt"), "cert": self.file("client.crt"), "key": self.file("client.key")}
+        harness.need_name("localhost")
         for host in ("127.0.0.1", "localhost"):
             with self.subTest(host):
                 self.r("FLUSHALL")
@@ -119,7 +120,7 @@ class Tls(Case):
         harness.wait_for("the refusal", lambda: "certificate verify failed" in d.log_tail(100000))
         self.certify("other", "DNS:elsewhere")
         self.r("CONFIG", "SET", "tls-cert-file", self.file("other.crt"), "tls-key-file", self.file("other.key"))
-        e = self.daemon({"url": f"rediss://localhost:{self.port}", "tls": {"ca": self.file("ca.crt")}}).start()
+        e = self.daemon({"url": f"rediss://127.0.0.1:{self.port}", "tls": {"ca": self.file("ca.crt")}}).start()
         harness.wait_for("the refusal", lambda: "certificate verify failed" in e.log_tail(100000))
         self.assertEqual(self.r("XLEN", "done"), 0)
 

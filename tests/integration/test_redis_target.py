@@ -62,6 +62,7 @@ class Target(unittest.TestCase):
             self.assertEqual(f, {"n": f["n"], "what": f"order {f['n']} by orders"})
 
     def test_a_name_with_several_addresses(self):
+        harness.need_name("localhost")
         r = self.server()
         d = self.daemon(r, {"url": f"redis://localhost:{r.port}"})
         self.post(d, 7)

@@ -230,15 +230,15 @@ class Cluster:
 
     @property
     def tls_brokers(self):
-        return [f"localhost:{node.tls}" for node in self.nodes]
+        return [f"127.0.0.1:{node.tls}" for node in self.nodes]
 
     @property
     def mtls_brokers(self):
-        return [f"localhost:{node.mtls}" for node in self.nodes]
+        return [f"127.0.0.1:{node.mtls}" for node in self.nodes]
 
     @property
     def sasl_brokers(self):
-        return [f"localhost:{node.sasl}" for node in self.nodes]
+        return [f"127.0.0.1:{node.sasl}" for node in self.nodes]
 
     def start(self):
         for node in self.nodes:
