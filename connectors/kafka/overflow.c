@@ -17,6 +17,9 @@
  *               └──refused─┘ in a second
  *
  * A fatal error ends the producer; what it had waits, and the next send opens another one.
+ *
+ * What is too large for the topic would wait for ever and its partition with it: it goes to the journal. A broker refuses the whole
+ * batch that it is in, so each of those is sent again alone, and believed then.
  */
 #define AGAIN_NS SB_NS_PER_S
 #define VALUE_MAX (64u << 20)
@@ -28,6 +31,7 @@ struct slot {
 	void *token; /* NULL: it has been answered */
 	struct sb_event *event;
 	struct sb_slice position, owed; /* behind the slot */
+	bool suspect;                   /* one of a batch that was too large */
 };
 
 /* ------------------------------------------------------------------------------------------------ check */
@@ -197,11 +201,47 @@ static rd_kafka_resp_err_t send_slot(struct kafka_overflow *o, struct slot *s)
 	return rc;
 }
 
+static void slot_free(struct slot *s)
+{
+	sb_list_unlink(&s->link);
+	sb_event_unref(s->event);
+	sb_pool_free(s);
+}
+
+static void answer(struct kafka_overflow *o, struct slot *s, bool there)
+{
+	void *token = s->token;
+
+	s->token = NULL;
+	if (token)
+		sb_source_overflowed(o->source, token, there);
+}
+
+static bool is_too_large(rd_kafka_resp_err_t rc)
+{
+	return rc == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || rc == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+}
+
+static void give_up(struct kafka_overflow *o, struct slot *s)
+{
+	o->refused++;
+	snprintf(o->last_error, sizeof(o->last_error), "too large for the topic: to the journal");
+	answer(o, s, false);
+	slot_free(s);
+}
+
+/* A suspect goes alone. */
+static bool must_wait(const struct kafka_overflow *o, const struct slot *s)
+{
+	return o->alone || (s->suspect && o->under_way);
+}
+
 /* Each of those that wait once; one that is refused lets the others go before it. */
 static void send_waiting(struct kafka_overflow *o)
 {
-	struct sb_link *last = o->waiting.prev, *x = NULL;
+	struct sb_link *last = o->waiting.prev;
 	struct sb_err err = { 0 };
+	bool end = false;
 
 	if (o->closing || sb_list_empty(&o->waiting) || now_ns(o) < o->again_ns || o->state > KAFKA_OVERFLOW_OPEN)
 		return;
@@ -209,15 +249,21 @@ static void send_waiting(struct kafka_overflow *o)
 		refused(o, err.msg);
 		return;
 	}
-	while (x != last && (x = sb_list_pop_front(&o->waiting))) {
-		rd_kafka_resp_err_t rc = send_slot(o, SB_CONTAINER(x, struct slot, link));
+	while (!end && !sb_list_empty(&o->waiting)) {
+		struct slot *s = SB_CONTAINER(o->waiting.next, struct slot, link);
+		rd_kafka_resp_err_t rc;
 
-		if (rc == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-			sb_list_push_front(&o->waiting, x);
+		end = &s->link == last;
+		if (must_wait(o, s) || (rc = send_slot(o, s)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			return;
+		if (is_too_large(rc)) { /* known here, of this one */
+			give_up(o, s);
+			continue;
 		}
+		sb_list_unlink(&s->link);
+		sb_list_push_back(rc ? &o->waiting : &o->sent, &s->link);
 		o->under_way += rc == RD_KAFKA_RESP_ERR_NO_ERROR;
-		sb_list_push_back(rc ? &o->waiting : &o->sent, x);
+		o->alone = o->alone || (s->suspect && rc == RD_KAFKA_RESP_ERR_NO_ERROR);
 		if (rc)
 			refused(o, rd_kafka_err2str(rc));
 	}
@@ -240,28 +286,18 @@ void kafka_overflow_take(struct kafka_overflow *o, const struct sb_overflow *wha
 
 /* ------------------------------------------------------------------------------------------------ reports */
 
-static void slot_free(struct slot *s)
-{
-	sb_list_unlink(&s->link);
-	sb_event_unref(s->event);
-	sb_pool_free(s);
-}
-
-static void answer(struct kafka_overflow *o, struct slot *s, bool there)
-{
-	void *token = s->token;
-
-	s->token = NULL;
-	if (token)
-		sb_source_overflowed(o->source, token, there);
-}
-
 static void on_report(struct kafka_overflow *o, const rd_kafka_message_t *m)
 {
 	struct slot *s = m->_private;
 
 	o->under_way--;
+	o->alone = o->alone && !s->suspect;
+	if (is_too_large(m->err) && s->suspect) {
+		give_up(o, s);
+		return;
+	}
 	if (m->err && s->token) {
+		s->suspect = s->suspect || is_too_large(m->err);
 		sb_list_unlink(&s->link);
 		sb_list_push_back(&o->waiting, &s->link);
 		refused(o, rd_kafka_err2str(m->err));

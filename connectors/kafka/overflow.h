@@ -22,6 +22,7 @@ struct kafka_overflow {
 	unsigned under_way;
 	uint64_t again_ns;          /* nothing is sent before */
 	bool told, closing;
+	bool alone;                 /* what is under way may be too large, and goes without company */
 	struct sb_buf value, key, text;
 	uint64_t n, refused;        /* there; refused by the topic, each time */
 	char last_error[256];

@@ -102,6 +102,20 @@ class KafkaOverflow(unittest.TestCase):
         self.assertEqual(len({r.headers["signalbox-event-id"] for r in self.broker.records(self.later)}), 20)
         self.assertEqual(daemon.stop(), 0)
 
+    def test_what_is_too_large_for_it_goes_to_the_journal_and_its_neighbours_do_not(self):
+        self.broker.create(self.later, 1, max_message_bytes=20000)
+        daemon = self.daemon().start()
+        lines = "".join("k\t" + json.dumps({"n": n, "pad": "x" * (30000 if n == 7 else 10)}) + "\n" for n in range(20))
+        self.broker.kcat("-P", "-t", self.into, "-K", "\t", stdin=lines.encode())
+        harness.wait_for("everything out of the way", lambda: self.facts(daemon)["overflowed"] == 19 and self.lag(daemon) == 0)
+        self.assertEqual((self.facts(daemon)["spilled"], self.facts(daemon)["held"]), (1, 0))
+        self.assertEqual(len({r.headers["signalbox-event-id"] for r in self.broker.records(self.later)}), 19)
+        daemon.broken.unlink()
+        harness.wait_for("the large one", lambda: 7 in {a["n"] for a in daemon.attempts(ok=True)})
+        daemon.settle()
+        daemon.audit()
+        self.assertEqual(daemon.stop(), 0)
+
     def test_a_stop_and_a_reload_leave_nothing_behind(self):
         """What the topic has not taken stays with the group over a stop, and goes to the journal when the source is changed."""
         daemon = self.daemon().start()
