@@ -12,6 +12,7 @@ import harness
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import redis
+import servers
 from test_redis_source import JOBS, RETRY
 
 setUpModule = redis.needed
@@ -92,7 +93,7 @@ class Tls(Case):
         self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-days", "2", "-subj", "/CN=CA")
         self.certify("server", "DNS:localhost,IP:127.0.0.1")
         self.certify("client", "DNS:client")
-        self.port = redis.free_port()
+        [self.port] = servers.free_ports(1)
         self.r = self.server(tls_port=self.port, tls_cert_file=self.folder / "server.crt", tls_key_file=self.folder / "server.key",
                              tls_ca_cert_file=self.folder / "ca.crt")
 
