@@ -214,7 +214,7 @@ static void close_step(struct rds_feed *f)
 	if (!sb_source_may_settle(f->s))
 		drop_list(w, &w->handed);
 	rds_ack_all(f);
-	waits_for_redis = !sb_list_empty(&w->settled) || !sb_list_empty(&w->acking);
+	waits_for_redis = !sb_list_empty(&w->settled) || !sb_list_empty(&w->acking) || !sb_list_empty(&w->unsure);
 	waits_for_redis |= f->reading;
 	if ((sb_list_empty(&w->handed) && !waits_for_redis) || sb_mono_ns(f->s->env->clock) >= f->close_by_ns)
 		finish(f);

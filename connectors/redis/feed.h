@@ -71,7 +71,7 @@ enum rds_phase {
 enum rds_own { RDS_OWN_REST, RDS_OWN_LISTING, RDS_OWN_CLAIMING, RDS_OWN_NO_ROOM };
 
 struct rds_counts {
-	uint64_t read, acked, again, lost_by_trim, taken_over, taken_away, unreadable, trimmed_early;
+	uint64_t read, acked, again, lost_by_trim, taken_over, taken_away, in_doubt, unreadable, trimmed_early;
 };
 
 struct rds_feed {

@@ -164,6 +164,7 @@ static void on_acked(redisAsyncContext *ac, void *reply, void *arg)
 	struct rds_window *w = &a.f->win;
 	const redisReply *r = reply;
 	bool good = r && !rds_is_error(r);
+	enum rds_entry_state otherwise = r || !a.f->list ? RDS_SETTLED : RDS_UNSURE;
 
 	(void)ac;
 	sb_pool_free(arg);
@@ -173,7 +174,7 @@ static void on_acked(redisAsyncContext *ac, void *reply, void *arg)
 		if (good)
 			rds_window_drop(w, e);
 		else
-			rds_window_move(w, e, RDS_SETTLED);
+			rds_window_move(w, e, otherwise);
 	}
 	if (good) {
 		a.f->counts.acked += a.n;

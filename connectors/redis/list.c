@@ -49,11 +49,11 @@ static void add_ends(const struct rds_feed *f, struct rds_command *cmd)
 	rds_word(cmd, "LEFT");
 }
 
-static void take(struct rds_feed *f, const redisReply *r)
+static bool take(struct rds_feed *f, const redisReply *r)
 {
 	struct rds_message m = { .what = RDS_ELEMENT, .key = f->key, .id = rds_list_next_id(f), .value = rds_text(r) };
 
-	rds_take_in(f, &m, 1);
+	return rds_take_in(f, &m, 1) != NULL;
 }
 
 static void on_element(redisAsyncContext *ac, void *reply, void *arg)
@@ -65,6 +65,7 @@ static void on_element(redisAsyncContext *ac, void *reply, void *arg)
 	(void)ac;
 	f->reading = --l->asked > 0;
 	if (!r) {
+		l->unseen++;
 		f->own_again = true; /* what it would have brought is in our list */
 		l->plenty = false;
 		return;
@@ -76,8 +77,8 @@ static void on_element(redisAsyncContext *ac, void *reply, void *arg)
 	}
 	if (r->type != REDIS_REPLY_STRING)
 		l->plenty = false; /* there is no more */
-	else if (!f->closing) /* else it stays in our list */
-		take(f, r);
+	else if (f->closing || !take(f, r))
+		l->unseen++; /* it stays in our list */
 	if (f->reading || f->closing)
 		return;
 	rds_hand_all(f);
@@ -241,7 +242,8 @@ static void list_care(struct rds_feed *f, uint64_t now)
 
 static void list_status(const struct rds_feed *f, struct sb_buf *out)
 {
-	sb_buf_addf(out, ",\"taken_away\":%llu", (unsigned long long)f->counts.taken_away);
+	sb_buf_addf(out, ",\"taken_away\":%llu,\"in_doubt\":%llu", (unsigned long long)f->counts.taken_away,
+		(unsigned long long)f->counts.in_doubt);
 }
 
 const struct rds_kind rds_list_kind = {

@@ -14,6 +14,7 @@
 struct rds_list {
 	char *taken, *readers, *tries;
 	size_t asked;                /* elements that the reader's connection owes us */
+	size_t unseen;               /* as many of the newest in our list, at most, have never been in the window */
 	bool plenty;                 /* the last read brought all it asked for */
 	uint64_t heard_ns, beat_ns;  /* Redis had us among the readers last; asked for it last */
 	uint64_t steady_ns;          /* every beat has been in time since */
@@ -23,6 +24,7 @@ struct rds_list {
 	/* recover.c: a look at what our `taken` has, from its end */
 	unsigned round;
 	size_t at, page, trying;     /* looked at so far; elements a page; counts that are due */
+	size_t total;                /* of unseen ones only: how many there are */
 	bool last_page, no_room;
 	struct sb_map held;          /* bytes to the entries that hold them and have not been seen */
 	size_t skip[RDS_SKIPPED], n_skip; /* places from the end of what is larger than we read */

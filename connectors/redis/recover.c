@@ -4,7 +4,9 @@
  * oldest is, page by page. What the window does not have is taken in; nothing is read or acknowledged meanwhile, so the list stands still, and
  * how often an element was found like this is counted in Redis before it is handed over, because it may be what ends the process.
  *
- * An entry that was being acknowledged when the connection was lost, and whose bytes are not there any more, is acknowledged.
+ * An entry that was being acknowledged when the connection was lost is UNSURE. Are its bytes not there any more, it is acknowledged; are
+ * they, it is not, unless what is there may be another one with the same bytes that was moved there and never came into the window. Those are
+ * the newest in the list, and as many at most as answers were lost. Then nobody can tell, and the bytes are delivered, perhaps again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,11 @@ static struct sb_slice bytes_of(const struct rds_entry *e)
 	return sb_slice(e->held, e->held_n);
 }
 
+static int likely_there(const struct rds_entry *e)
+{
+	return e->state == RDS_UNSURE ? 0 : e->state == RDS_SETTLED ? 1 : 2;
+}
+
 static void remember(struct rds_list *l, struct rds_entry *e)
 {
 	e->same = sb_map_get(&l->held, bytes_of(e));
@@ -39,20 +46,26 @@ static void remember(struct rds_list *l, struct rds_entry *e)
 	sb_map_put(&l->held, bytes_of(e), e);
 }
 
-/* Those that are settled last, so that they are the last to be found: of equals it is they that may be gone. */
+/* Those that are unsure, then those that are settled: what is remembered last is found first, and of equals it is they that may be gone. */
 static void remember_all(struct rds_feed *f)
 {
 	struct rds_list *l = f->list;
 
 	sb_map_done(&l->held);
 	l->held = (struct sb_map){ 0 };
-	for (int settled = 1; settled >= 0; settled--)
+	for (int likely = 0; likely <= 2; likely++)
 		for (size_t i = 0; i < f->win.cap; i++) {
 			struct rds_entry *e = &f->win.entry[i];
 
-			if (e->state != RDS_FREE && (e->state == RDS_SETTLED) == settled)
+			if (e->state != RDS_FREE && likely_there(e) == likely)
 				remember(l, e);
 		}
+}
+
+/* The one that was looked at last. */
+static bool may_be_unseen(const struct rds_list *l)
+{
+	return l->total < l->at + l->unseen;
 }
 
 static bool have(struct rds_feed *f, struct sb_slice value)
@@ -62,6 +75,12 @@ static bool have(struct rds_feed *f, struct sb_slice value)
 
 	if (!e)
 		return false;
+	if (e->state == RDS_UNSURE && may_be_unseen(l)) {
+		f->counts.in_doubt++;
+		return false;
+	}
+	if (e->state == RDS_UNSURE)
+		rds_window_move(&f->win, e, RDS_SETTLED);
 	e->round = l->round;
 	sb_map_del(&l->held, value);
 	if (e->same)
@@ -71,11 +90,11 @@ static bool have(struct rds_feed *f, struct sb_slice value)
 
 /* ------------------------------------------------------------------------------------------------ the end of it */
 
-static void drop_acknowledged(struct rds_feed *f)
+static void drop_acknowledged(struct rds_feed *f, struct sb_link *list)
 {
-	struct sb_link *link = f->win.settled.next;
+	struct sb_link *link = list->next;
 
-	while (link != &f->win.settled) {
+	while (link != list) {
 		struct rds_entry *e = SB_CONTAINER(link, struct rds_entry, link);
 
 		link = link->next;
@@ -88,18 +107,21 @@ static void drop_acknowledged(struct rds_feed *f)
 
 static void look_is_done(struct rds_feed *f)
 {
-	drop_acknowledged(f);
+	drop_acknowledged(f, &f->win.unsure);
+	drop_acknowledged(f, &f->win.settled);
 	sb_map_done(&f->list->held);
 	f->list->held = (struct sb_map){ 0 };
+	f->list->unseen = 0;
 	f->own = RDS_OWN_REST;
 	rds_hand_all(f);
 	rds_ack_all(f);
 	rds_feed_go_on(f);
 }
 
-/* From the start, when half of the window is free. */
+/* From the start, when half of the window is free. Those that are unsure have been looked for to the end: they must not hold up their place. */
 static void look_has_no_room(struct rds_feed *f)
 {
+	drop_acknowledged(f, &f->win.unsure);
 	f->own = RDS_OWN_NO_ROOM;
 	rds_hand_all(f);
 	rds_ack_all(f);
@@ -117,7 +139,7 @@ static void page_is_done(struct rds_feed *f)
 {
 	if (f->list->trying)
 		return;
-	if (f->list->no_room)
+	if (f->list->no_room && (f->list->last_page || sb_list_empty(&f->win.unsure)))
 		look_has_no_room(f);
 	else if (f->list->last_page)
 		look_is_done(f);
@@ -241,6 +263,29 @@ static void ask_for_page(struct rds_feed *f)
 	rds_feed_tell(f, on_page, f);
 }
 
+static void on_total(redisAsyncContext *ac, void *reply, void *arg)
+{
+	struct rds_feed *f = arg;
+	const redisReply *r = reply;
+
+	(void)ac;
+	if (!r || f->own != RDS_OWN_LISTING)
+		return;
+	f->list->total = r->type == REDIS_REPLY_INTEGER ? (size_t)r->integer : 0; /* else the page will be refused, too */
+}
+
+/* Its answer comes before the first page's. */
+static void ask_for_total(struct rds_feed *f)
+{
+	struct rds_command cmd;
+
+	sb_buf_clear(&f->command);
+	rds_begin(&cmd, &f->command, 2, "LLEN");
+	rds_word(&cmd, f->list->taken);
+	rds_end(&cmd);
+	rds_feed_tell(f, on_total, f);
+}
+
 void rds_look_begin(struct rds_feed *f)
 {
 	struct rds_list *l = f->list;
@@ -251,6 +296,10 @@ void rds_look_begin(struct rds_feed *f)
 	if (!l->page)
 		l->page = PAGE;
 	remember_all(f);
+	l->total = SIZE_MAX;
+	f->own = RDS_OWN_LISTING;
+	if (l->unseen)
+		ask_for_total(f);
 	ask_for_page(f);
 }
 

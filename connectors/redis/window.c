@@ -12,6 +12,7 @@ void rds_window_init(struct rds_window *w, size_t cap, uint64_t max_bytes)
 	sb_list_init(&w->handed);
 	sb_list_init(&w->settled);
 	sb_list_init(&w->acking);
+	sb_list_init(&w->unsure);
 	for (size_t i = 0; i < cap; i++)
 		sb_list_push_back(&w->free, &w->entry[i].link);
 }
@@ -44,6 +45,7 @@ static struct sb_link *list_of(struct rds_window *w, enum rds_entry_state s)
 	case RDS_HANDED:  return &w->handed;
 	case RDS_SETTLED: return &w->settled;
 	case RDS_ACKING:  return &w->acking;
+	case RDS_UNSURE:  return &w->unsure;
 	}
 	abort();
 }

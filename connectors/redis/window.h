@@ -13,9 +13,10 @@
  * back-pressure: without room nothing is read. An entry that is read once more is found here and not handed over again.
  *
  *   take ──> AGAIN ──taken by the framework──> HANDED ──settled──> SETTLED ──XACK──> ACKING ──its reply──> gone
- *                                                                     ^──────lost──────┘
+ *                                                                     ^───refused───────┤
+ *                                                                     └─ a list's: UNSURE <─┴─lost
  */
-enum rds_entry_state { RDS_FREE, RDS_AGAIN, RDS_HANDED, RDS_SETTLED, RDS_ACKING };
+enum rds_entry_state { RDS_FREE, RDS_AGAIN, RDS_HANDED, RDS_SETTLED, RDS_ACKING, RDS_UNSURE };
 
 struct rds_entry {
 	struct sb_link link; /* in the list of its state; ACKING: of its command */
@@ -41,7 +42,7 @@ struct rds_window {
 	size_t cap, n;
 	uint64_t bytes, max_bytes;
 	struct sb_map by_id;
-	struct sb_link free, again, handed, settled, acking;
+	struct sb_link free, again, handed, settled, acking, unsure;
 	uint64_t moved; /* goes up with every entry that is settled */
 };
 
