@@ -79,6 +79,7 @@ static _Thread_local struct {
 	struct free_block *head;
 	uint32_t n;
 } pool[CLASS_COUNT];
+static _Thread_local size_t kept; /* bytes, of all classes */
 
 static atomic_uint_fast64_t pool_misses;
 
@@ -106,6 +107,7 @@ void *sb_pool_alloc(size_t n)
 
 		pool[c].head = f->next;
 		pool[c].n--;
+		kept -= class_bytes(c);
 		return f;
 	}
 	atomic_fetch_add_explicit(&pool_misses, 1, memory_order_relaxed);
@@ -124,13 +126,14 @@ void sb_pool_free(void *p)
 		return;
 	b--;
 	c = b->h.class;
-	if (c == CLASS_NONE || (size_t)pool[c].n * class_bytes(c) >= SB_POOL_KEEP) {
+	if (c == CLASS_NONE || (kept >= SB_POOL_KEEP && pool[c].n * class_bytes(c) >= SB_POOL_KEEP_EACH)) {
 		free(b);
 		return;
 	}
 	((struct free_block *)p)->next = pool[c].head;
 	pool[c].head = p;
 	pool[c].n++;
+	kept += class_bytes(c);
 }
 
 size_t sb_pool_usable(const void *p)

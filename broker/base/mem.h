@@ -25,10 +25,12 @@ char *sb_xstrndup(const char *s, size_t n); /* NUL-terminated copy */
 
 /*
  * The event path's allocator: size-classed free lists of the calling thread, so that a warm daemon allocates nothing
- * per event. A block may be freed on another thread than it came from; it then serves that one. Each class keeps at most
- * SB_POOL_KEEP bytes a thread; beyond that, and above the largest class, this is malloc and free.
+ * per event. A block may be freed on another thread than it came from; it then serves that one. A thread keeps at most
+ * SB_POOL_KEEP bytes, of whatever classes are in use, and SB_POOL_KEEP_EACH of every class beyond that, so that none can take
+ * all from the others; above, and above the largest class, this is malloc and free.
  */
-#define SB_POOL_KEEP (4u << 20)
+#define SB_POOL_KEEP (16u << 20)
+#define SB_POOL_KEEP_EACH (1u << 20)
 void *sb_pool_alloc(size_t n); /* uninitialised, aligned for any type */
 void sb_pool_free(void *p);    /* NULL is fine */
 size_t sb_pool_usable(const void *p); /* bytes that may be used, at least what was asked for */
