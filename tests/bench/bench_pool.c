@@ -21,6 +21,8 @@
  * The pool against the least that can be done: a bare C driver with epoll and the same two Python workers over pipes, which
  * writes requests, counts line ends, and understands nothing. Both keep `depth` requests in flight in each worker. Rounds
  * alternate, so that both meet the same machine; medians are printed, and the ratio.
+ *   bench_pool [MS]                    all of it, in rounds of so long
+ *   bench_pool bare SCRIPT DEPTH MS    the driver alone with two of that worker, for daemon.py: calls a second
  */
 #define WORKERS 2
 #define ROUNDS 5
@@ -342,14 +344,28 @@ static void compare(const char *name, unsigned depth)
 	fflush(stdout);
 }
 
+static int bare_alone(const char *script, unsigned long depth, uint64_t ms)
+{
+	if (depth < 1 || depth > DEPTH_MAX || !ms) {
+		fprintf(stderr, "bench_pool: a depth from 1 to %d, and some milliseconds\n", DEPTH_MAX);
+		return 1;
+	}
+	round_ns = ms * SB_NS_PER_MS;
+	setenv("SIGNALBOX_FD", "3", 1);
+	printf("%.0f\n", run_bare(script, (unsigned)depth).rate);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], SB_SPAWNER_VERB) == 0)
 		return sb_spawner_main(argc, argv);
-	if (argc > 1)
-		round_ns = strtoull(argv[1], NULL, 10) * SB_NS_PER_MS;
 	signal(SIGPIPE, SIG_IGN);
 	make_event();
+	if (argc == 5 && strcmp(argv[1], "bare") == 0)
+		return bare_alone(argv[2], strtoul(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
+	if (argc > 1)
+		round_ns = strtoull(argv[1], NULL, 10) * SB_NS_PER_MS;
 	printf("%u python workers, events of %u bytes, medians of %u rounds\n", WORKERS, EVENT_BYTES, ROUNDS);
 	printf("%-8s %5s  %9s %6s  %9s %6s  %s\n", "worker", "depth", "bare/s", "us", "pool/s", "us", "pool of bare");
 	compare("lines", 1);

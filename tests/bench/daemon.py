@@ -6,7 +6,8 @@
 
   post    durable single POSTs of 500 bytes, 64 connections, ten rules, one match each to a no-op sink; nginx `return 202`
   batch   the same in batches of 100
-  invoke  warm no-op calls of a Python worker, webhook in to result recorded; uWSGI with the same function in both of its ways
+  invoke  warm no-op calls of a Python worker, webhook in to result recorded; uWSGI with the same function in both of its ways, and a
+          bare C driver with two of the same workers
   memory  resident memory: idle, with 10,000 and with 1,000,000 events queued for a target that always fails
 """
 import argparse
@@ -247,6 +248,12 @@ def invocations(args, d):
     return calls / took
 
 
+def bare_driver(args, script, depth):
+    """What a bare C driver gets out of two of the same workers over pipes."""
+    words = [args.bare, "bare", str(script), str(depth), str(1000 * args.seconds)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+
+
 def invoke(args):
     rates, shares = {}, {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -260,16 +267,18 @@ def invoke(args):
             function = {"command": ["python3", str(folder / "worker.py")], "protocol": "jsonl", "workers": {"min": 2, "max": 2, "in_flight": depth}}
             d = stack.enter_context(Daemon(args, {"f": {"function": function, "concurrency": 2 * depth}}, ten_rules("f")))
             sides[f"signalbox depth {depth}"] = (d.pid, lambda d=d: invocations(args, d))
+            sides[f"bare driver depth {depth}"] = (None, lambda depth=depth: bare_driver(args, folder / "worker.py", depth))
         for n in range(args.rounds):
             for name, (pid, work) in sides.items():
-                rate, share = measured(pid, work)
+                rate, share = measured(pid, work) if pid else (work(), None)
                 rates.setdefault(name, []).append(rate)
                 shares.setdefault(name, []).append(share)
                 print(f"round {n + 1}: {name} {rate:,.0f}/s", flush=True)
-    medians = {name: show(name, rates[name], shares[name], "calls/s") for name in rates}
+    medians = {name: show(name, rates[name], shares[name] if all(shares[name]) else None, "calls/s") for name in rates}
     best = max(medians["uwsgi http-socket"], medians["uwsgi http"])
     for depth in (1, 8):
-        print(f"depth {depth}: {medians[f'signalbox depth {depth}'] / best:.2f} times the better of uWSGI")
+        ours = medians[f"signalbox depth {depth}"]
+        print(f"depth {depth}: {ours / best:.2f} times the better of uWSGI, {100 * ours / medians[f'bare driver depth {depth}']:.0f} % of the bare driver")
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -315,6 +324,7 @@ def memory(args):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--binary", default=str(ROOT / "build/release/signalbox"), type=os.path.abspath)
+    p.add_argument("--bare", default=str(ROOT / "build/ci/bench_pool"), type=os.path.abspath, help="bench_pool, for invoke")
     p.add_argument("--seconds", type=int, default=10)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--folder", help="where daemons keep their data; default: the folder for temporary files")
