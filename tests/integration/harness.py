@@ -305,11 +305,12 @@ def named(rows, name):
 class Load:
     """Threads that post numbered events over keep-alive connections until told to stop; knows what was acknowledged.
 
-    The ledger is in this process, which the tests never kill.
+    The ledger is in this process, which the tests never kill. With a rest after each answer the workers can keep up: else what is
+    owed grows for as long as a slow machine takes for the test, and with it the time that the test takes.
     """
 
-    def __init__(self, threads=4, batch=1):
-        self.threads, self.batch = threads, batch
+    def __init__(self, threads=4, batch=1, rest=0):
+        self.threads, self.batch, self.rest = threads, batch, rest
         self.acked, self.refused, self.broken = {}, 0, 0  # acked: number -> id of the event
         self.next_n, self.lock = 0, threading.Lock()
         self.running, self.stopping = [], threading.Event()
@@ -336,8 +337,7 @@ class Load:
                     self.acked.update(zip(numbers, answer.json["ids"]))
                 else:
                     self.refused += 1
-            if answer.status == 503:
-                time.sleep(0.005)
+            time.sleep(0.005 if answer.status == 503 else self.rest)
         hang_up(connection)
 
     def start(self, daemon, detail=lambda n: {}):

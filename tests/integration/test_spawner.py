@@ -30,7 +30,7 @@ class Spawner(unittest.TestCase):
     def test_under_load_nothing_is_lost_or_counted_and_no_worker_survives(self):
         rounds = harness.cycles(4)
         d = self.daemon()
-        load = harness.Load(threads=1).start(d, lambda n: {"sleep": 0.002})
+        load = harness.Load(threads=1, rest=0.002).start(d, lambda n: {"sleep": 0.002})
         for _ in range(rounds):
             load.wait_acked(20)
             harness.wait_for("workers", d.workers)
