@@ -181,6 +181,7 @@ static void list_open(struct rds_feed *f)
 	l->readers = key_of(f, "readers", sb_slice_str(""));
 	l->tries = key_of(f, "tries", sb_slice_str(""));
 	l->serial = sb_rand_u32(f->s->env->rand);
+	l->suspect = true;
 	sb_buf_init(&f->command, RDS_REPLY_MAX + 65536); /* what can be read can be named */
 }
 

@@ -14,6 +14,7 @@
 struct rds_list {
 	char *taken, *readers, *tries;
 	size_t asked;                /* elements that the reader's connection owes us */
+	bool suspect;                /* what is found in our list may have ended a process: ours before this one, or another reader's */
 	size_t unseen;               /* as many of the newest in our list, at most, have never been in the window */
 	bool plenty;                 /* the last read brought all it asked for */
 	uint64_t heard_ns, beat_ns;  /* Redis had us among the readers last; asked for it last */

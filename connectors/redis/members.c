@@ -213,6 +213,7 @@ static void on_moved(redisAsyncContext *ac, void *reply, void *arg)
 	(void)ac;
 	l->moving--;
 	l->unseen += !r || r->type == REDIS_REPLY_STRING;
+	l->suspect |= !r || r->type == REDIS_REPLY_STRING;
 	if (r && r->type == REDIS_REPLY_STRING) {
 		f->counts.taken_over++;
 		f->own_again = true;

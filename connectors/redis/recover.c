@@ -2,7 +2,8 @@
 /*
  * A look at the list of what we have taken: at the beginning, after a connection was lost, when something was moved there. From its end, where the
  * oldest is, page by page. What the window does not have is taken in; nothing is read or acknowledged meanwhile, so the list stands still, and
- * how often an element was found like this is counted in Redis before it is handed over, because it may be what ends the process.
+ * how often an element was found like this is counted in Redis before it is handed over, because it may be what ends the process; but not what
+ * this process itself has moved there and not heard of, which nobody has tried.
  *
  * An entry that was being acknowledged when the connection was lost is UNSURE. Are its bytes not there any more, it is acknowledged; are
  * they, it is not, unless what is there may be another one with the same bytes that was moved there and never came into the window. Those are
@@ -112,6 +113,7 @@ static void look_is_done(struct rds_feed *f)
 	sb_map_done(&f->list->held);
 	f->list->held = (struct sb_map){ 0 };
 	f->list->unseen = 0;
+	f->list->suspect = false;
 	f->own = RDS_OWN_REST;
 	rds_hand_all(f);
 	rds_ack_all(f);
@@ -179,7 +181,7 @@ static void try_it(struct rds_feed *f, struct sb_slice value)
 	struct rds_command cmd;
 	char hash[17];
 
-	if (!f->conf->max_deliveries) {
+	if (!f->conf->max_deliveries || !f->list->suspect) {
 		take(f, value, 1, false);
 		return;
 	}
